@@ -1,0 +1,1 @@
+"""The engine: arrays in, arrays out. No Spark, no pandas, no I/O."""
