@@ -1,0 +1,36 @@
+"""Distributed uplift modelling on Apache Spark.
+
+Names are imported when first used (PEP 562), so ``import spark_uplift`` needs neither pyspark, delta nor mlflow:
+the pure layers work on a machine without Java.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "evaluate": "spark_uplift.spark.evaluate",
+    "get_session": "spark_uplift.spark.session",
+    "load_config": "spark_uplift.config",
+}
+_SUBMODULES = ("metrics",)
+
+__all__ = ["__version__", "evaluate", "get_session", "load_config", "metrics"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use and keep it."""
+    if name in _SUBMODULES:
+        return import_module(f"spark_uplift.{name}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'spark_uplift' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

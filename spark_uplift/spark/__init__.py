@@ -1,0 +1,1 @@
+"""Everything that is distributed: sessions, tables, packing, training, scoring, evaluation."""
