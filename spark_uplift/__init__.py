@@ -1,7 +1,7 @@
 """Distributed uplift modelling on Apache Spark.
 
-Names are imported when first used (PEP 562), so ``import spark_uplift`` needs neither pyspark, delta nor mlflow:
-the pure layers work on a machine without Java.
+Names are imported when first used (PEP 562), so ``import spark_uplift`` needs neither pyspark, delta nor
+mlflow: the pure layers work on a machine without Java.
 """
 
 from __future__ import annotations

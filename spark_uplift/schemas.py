@@ -1,8 +1,8 @@
 """Every Delta table of the package, declared once as data.
 
-A table is named columns with a comment (and unit) each, the keys that its rows are unique by, and the columns that
-a job's rows are rewritten by. ``spark/tables.py`` creates, checks, reads and writes tables from these declarations
-alone; no other module spells out a schema. Types are Spark SQL's.
+A table is named columns with a comment (and unit) each, the keys that its rows are unique by, and the columns
+that a job's rows are rewritten by. ``spark/tables.py`` creates, checks, reads and writes tables from these
+declarations alone; no other module spells out a schema. Types are Spark SQL's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from spark_uplift.errors import TableError, nearest
 
@@ -76,341 +77,281 @@ class Table:
         return ", ".join(column.ddl for column in self.columns)
 
 
-_RUN = Column("run_id", "STRING", "Run that wrote the row: name and a hash of config, source and code")
-_MODEL = Column("model_id", "STRING", "Model that the row belongs to: its run and the start of its digest")
-_UNIT = Column("unit_id", "STRING", "Unit of the experiment (customer, device, request), as text")
-_ARM = Column("arm", "STRING", "Arm that the row is about")
+# Lines are "name | type | comment [unit]"; a name alone stands for a column of _COMMON. [outcome] stands for: in the
+# unit of the outcome column.
+_COMMON_TEXT = """
+run_id | STRING | Run that wrote the row: name and a hash of config, source and code
+model_id | STRING | Model that the row belongs to: its run and the start of its digest
+unit_id | STRING | Unit of the experiment (customer, device, request), as text
+n | BIGINT | Rows of the arm and control in the group [rows]
+n_treated | BIGINT | Rows of the arm in the group [rows]
+n_control | BIGINT | Control rows in the group [rows]
+mean_treated | DOUBLE | Mean outcome of the arm in the group [outcome]
+mean_control | DOUBLE | Mean outcome of control in the group [outcome]
+uplift | DOUBLE | Observed uplift: mean_treated - mean_control [outcome]
+lower | DOUBLE | Lower end of the interval of uplift [outcome]
+upper | DOUBLE | Upper end of the interval of uplift [outcome]
+"""
 
 
-def _columns(*specs: Column | tuple[str, str, str]) -> tuple[Column, ...]:
-    return tuple(spec if isinstance(spec, Column) else Column(*spec) for spec in specs)
+def _columns(text: str, common: Mapping[str, Column] = MappingProxyType({})) -> tuple[Column, ...]:
+    lines = (line.split(" | ") for line in text.strip().splitlines())
+    return tuple(common[line[0]] if len(line) == 1 else Column(*line) for line in lines)
 
 
-# [outcome] in a comment stands for: in the unit of the outcome column.
-_COUNTS = _columns(
-    ("n", "BIGINT", "Rows of the arm and control in the group [rows]"),
-    ("n_treated", "BIGINT", "Rows of the arm in the group [rows]"),
-    ("n_control", "BIGINT", "Control rows in the group [rows]"),
-)
-_OBSERVED = _columns(
-    ("mean_treated", "DOUBLE", "Mean outcome of the arm in the group [outcome]"),
-    ("mean_control", "DOUBLE", "Mean outcome of control in the group [outcome]"),
-    ("uplift", "DOUBLE", "Observed uplift: mean_treated - mean_control [outcome]"),
-    ("lower", "DOUBLE", "Lower end of the interval of uplift [outcome]"),
-    ("upper", "DOUBLE", "Upper end of the interval of uplift [outcome]"),
-)
-"""What was observed in a group of units (a bucket, a segment) when one treatment is compared with control."""
+_COMMON = {column.name: column for column in _columns(_COMMON_TEXT)}
 
 
-_EXPERIMENTS = Table(
-    "experiments",
-    "One row a run: what was analysed",
-    _columns(
-        _RUN,
-        ("name", "STRING", "Name of the experiment from the configuration"),
-        ("source", "STRING", "Where the rows came from: built-in dataset, path or table"),
-        ("source_version", "STRING", "Version or content hash of the source"),
-        ("treatment", "STRING", "Column of the source that holds the arm"),
-        ("control", "STRING", "Arm that the others are compared with"),
-        ("outcome", "STRING", "Column of the source that holds the outcome"),
-        ("features", "ARRAY<STRING>", "Columns of the source used as features, in order"),
-        ("rows_in", "BIGINT", "Rows read from the source [rows]"),
-        ("rows_quarantined", "BIGINT", "Rows set aside as unusable [rows]"),
-        ("created_at", "TIMESTAMP", "When the run wrote the row [UTC]"),
+def _table(name: str, comment: str, text: str, keys: str, replace: int = 1, **options: Any) -> Table:
+    names = tuple(keys.split())
+    return Table(name, comment, _columns(text, _COMMON), names, names[:replace], **options)
+
+
+_DECLARED = (
+    _table(
+        "experiments",
+        "One row a run: what was analysed",
+        """
+run_id
+name | STRING | Name of the experiment from the configuration
+source | STRING | Where the rows came from: built-in dataset, path or table
+source_version | STRING | Version or content hash of the source
+treatment | STRING | Column of the source that holds the arm
+control | STRING | Arm that the others are compared with
+outcome | STRING | Column of the source that holds the outcome
+features | ARRAY<STRING> | Columns of the source used as features, in order
+rows_in | BIGINT | Rows read from the source [rows]
+rows_quarantined | BIGINT | Rows set aside as unusable [rows]
+created_at | TIMESTAMP | When the run wrote the row [UTC]
+""",
+        keys="run_id",
     ),
-    keys=("run_id",),
-    replace_keys=("run_id",),
-)
-
-_ASSIGNMENTS = Table(
-    "assignments",
-    "One row a unit: the arm it was given, and its half of the data",
-    _columns(
-        _RUN,
-        _UNIT,
-        ("arm", "STRING", "Arm that the unit was assigned to"),
-        ("propensity", "DOUBLE", "Probability of that arm for this unit [0-1]"),
-        ("split", "STRING", "train or holdout, by a hash of the unit (or its cluster)"),
-        ("assigned_at", "TIMESTAMP", "When the assignment was recorded here [UTC]"),
+    _table(
+        "assignments",
+        "One row a unit: the arm it was given, and its half of the data",
+        """
+run_id
+unit_id
+arm | STRING | Arm that the unit was assigned to
+propensity | DOUBLE | Probability of that arm for this unit [0-1]
+split | STRING | train or holdout, by a hash of the unit (or its cluster)
+assigned_at | TIMESTAMP | When the assignment was recorded here [UTC]
+""",
+        keys="run_id unit_id",
+        clustering=("run_id",),
     ),
-    keys=("run_id", "unit_id"),
-    replace_keys=("run_id",),
-    clustering=("run_id",),
-)
-
-_TRAINING_VIEW = Table(
-    "training_view",
-    "One row a usable unit: arm, outcome and features, as used for training and evaluation",
-    _columns(
-        _RUN,
-        _UNIT,
-        ("unit_hash", "BIGINT", "xxhash64 of unit_id, seed 42; all randomness derives from it"),
-        ("arm", "STRING", "Arm that the unit was assigned to"),
-        ("outcome", "DOUBLE", "Observed outcome [unit of the source]"),
-        ("weight", "DOUBLE", "Weight of the row, 1 when the source has none"),
-        ("propensity", "DOUBLE", "Probability of the unit's own arm [0-1]; null when not logged"),
-        ("cluster", "STRING", "Group of units that belong together; null when each stands alone"),
-        ("split", "STRING", "train or holdout, by a hash of the unit (or its cluster)"),
+    _table(
+        "training_view",
+        "One row a usable unit: arm, outcome and features, as used for training and evaluation",
+        """
+run_id
+unit_id
+unit_hash | BIGINT | xxhash64 of unit_id, seed 42; all randomness derives from it
+arm | STRING | Arm that the unit was assigned to
+outcome | DOUBLE | Observed outcome [unit of the source]
+weight | DOUBLE | Weight of the row, 1 when the source has none
+propensity | DOUBLE | Probability of the unit's own arm [0-1]; null when not logged
+cluster | STRING | Group of units that belong together; null when each stands alone
+split | STRING | train or holdout, by a hash of the unit (or its cluster)
+""",
+        keys="run_id unit_id",
+        clustering=("run_id",),
+        open_schema=True,
     ),
-    keys=("run_id", "unit_id"),
-    replace_keys=("run_id",),
-    clustering=("run_id",),
-    open_schema=True,
-)
-
-_QUARANTINE = Table(
-    "quarantine",
-    "One row an unusable row of the source and reason",
-    _columns(
-        _RUN,
-        ("unit_id", "STRING", "Unit of the row, as text; null when it has none"),
-        ("reason", "STRING", "Why the row can't be used, e.g. null_arm, unknown_arm, negative_weight"),
-        ("column_name", "STRING", "Column of the source with the unusable value"),
-        ("detail", "STRING", "The value and what was expected"),
-        ("quarantined_at", "TIMESTAMP", "When the row was set aside [UTC]"),
+    _table(
+        "quarantine",
+        "One row an unusable row of the source and reason",
+        """
+run_id
+unit_id | STRING | Unit of the row, as text; null when it has none
+reason | STRING | Why the row can't be used, e.g. null_arm, unknown_arm, negative_weight
+column_name | STRING | Column of the source with the unusable value
+detail | STRING | The value and what was expected
+quarantined_at | TIMESTAMP | When the row was set aside [UTC]
+""",
+        keys="run_id unit_id reason",
     ),
-    keys=("run_id", "unit_id", "reason"),
-    replace_keys=("run_id",),
-)
-
-_CHECK_RESULTS = Table(
-    "check_results",
-    "One row a check (and column): is the experiment sound?",
-    _columns(
-        _RUN,
-        ("check", "STRING", "Name of the check"),
-        ("status", "STRING", "pass, warn, fail or skip"),
-        ("column_name", "STRING", "Column that the check is about; null for checks of the whole experiment"),
-        ("value", "DOUBLE", "What was measured, in `unit`"),
-        ("threshold", "DOUBLE", "Where the check turns, in `unit`"),
-        ("unit", "STRING", "Unit of value and threshold, e.g. p-value, share, AUC"),
-        ("message", "STRING", "The finding in one sentence"),
-        ("hint", "STRING", "What to do about it"),
+    _table(
+        "check_results",
+        "One row a check (and column): is the experiment sound?",
+        """
+run_id
+check | STRING | Name of the check
+status | STRING | pass, warn, fail or skip
+column_name | STRING | Column that the check is about; null for checks of the whole experiment
+value | DOUBLE | What was measured, in `unit`
+threshold | DOUBLE | Where the check turns, in `unit`
+unit | STRING | Unit of value and threshold, e.g. p-value, share, AUC
+message | STRING | The finding in one sentence
+hint | STRING | What to do about it
+""",
+        keys="run_id check column_name",
     ),
-    keys=("run_id", "check", "column_name"),
-    replace_keys=("run_id",),
-)
-
-_MODEL_TREES = Table(
-    "model_trees",
-    "One row a node of a tree",
-    _columns(
-        _MODEL,
-        ("tree", "INT", "Number of the tree, from 0"),
-        (
-            "node",
-            "BIGINT",
-            "Path from the root as a heap index: the root is 1, children of n 2n and 2n+1",
-        ),
-        ("depth", "INT", "Edges between the root and the node"),
-        ("feature", "STRING", "Feature that the node splits on; null in a leaf"),
-        ("rule", "STRING", "Condition under which a row goes left, readable; null in a leaf"),
-        (
-            "threshold",
-            "DOUBLE",
-            "Numeric split: values <= threshold go left [unit of the feature]",
-        ),
-        ("left_levels", "ARRAY<STRING>", "Categorical split: categories that go left"),
-        ("missing_left", "BOOLEAN", "Whether rows without a value go left"),
-        ("gain", "DOUBLE", "Gain of the split in the criterion's unit"),
-        ("n", "ARRAY<BIGINT>", "Rows in the node per arm, control first [rows]"),
-        ("effect", "ARRAY<DOUBLE>", "Effect of each treatment against control [outcome]"),
+    _table(
+        "model_trees",
+        "One row a node of a tree",
+        """
+model_id
+tree | INT | Number of the tree, from 0
+node | BIGINT | Path from the root as a heap index: the root is 1, children of n 2n and 2n+1
+depth | INT | Edges between the root and the node
+feature | STRING | Feature that the node splits on; null in a leaf
+rule | STRING | Condition under which a row goes left, readable; null in a leaf
+threshold | DOUBLE | Numeric split: values <= threshold go left [unit of the feature]
+left_levels | ARRAY<STRING> | Categorical split: categories that go left
+missing_left | BOOLEAN | Whether rows without a value go left
+gain | DOUBLE | Gain of the split in the criterion's unit
+n | ARRAY<BIGINT> | Rows in the node per arm, control first [rows]
+effect | ARRAY<DOUBLE> | Effect of each treatment against control [outcome]
+""",
+        keys="model_id tree node",
+        clustering=("model_id",),
     ),
-    keys=("model_id", "tree", "node"),
-    replace_keys=("model_id",),
-    clustering=("model_id",),
-)
-
-_UPLIFT_SCORES = Table(
-    "uplift_scores",
-    "One row a scored unit",
-    _columns(
-        _MODEL,
-        ("list_id", "STRING", "List of units that was scored"),
-        _UNIT,
-        (
-            "uplift",
-            "ARRAY<DOUBLE>",
-            "Predicted effect per treatment against control [outcome]",
-        ),
-        (
-            "uplift_lower",
-            "ARRAY<DOUBLE>",
-            "Lower interval ends; null without intervals [outcome]",
-        ),
-        (
-            "uplift_upper",
-            "ARRAY<DOUBLE>",
-            "Upper interval ends; null without intervals [outcome]",
-        ),
-        ("recommended", "STRING", "Arm with the best predicted effect; the control when none is positive"),
-        ("best_uplift", "DOUBLE", "Largest predicted effect over the treatments [outcome]"),
-        ("rank", "BIGINT", "Place of the unit in its list by best_uplift, from 1"),
-        ("decile", "INT", "Tenth of the list by rank, 1 is the best"),
-        ("scored_at", "TIMESTAMP", "When the unit was scored [UTC]"),
+    _table(
+        "uplift_scores",
+        "One row a scored unit",
+        """
+model_id
+list_id | STRING | List of units that was scored
+unit_id
+uplift | ARRAY<DOUBLE> | Predicted effect per treatment against control [outcome]
+uplift_lower | ARRAY<DOUBLE> | Lower interval ends; null without intervals [outcome]
+uplift_upper | ARRAY<DOUBLE> | Upper interval ends; null without intervals [outcome]
+recommended | STRING | Arm with the best predicted effect; the control when none is positive
+best_uplift | DOUBLE | Largest predicted effect over the treatments [outcome]
+rank | BIGINT | Place of the unit in its list by best_uplift, from 1
+decile | INT | Tenth of the list by rank, 1 is the best
+scored_at | TIMESTAMP | When the unit was scored [UTC]
+""",
+        keys="model_id list_id unit_id",
+        replace=2,
+        clustering=("model_id", "list_id"),
     ),
-    keys=("model_id", "list_id", "unit_id"),
-    replace_keys=("model_id", "list_id"),
-    clustering=("model_id", "list_id"),
-)
-
-_UPLIFT_TABLE = Table(
-    "uplift_table",
-    "One row a bucket of predicted uplift and arm: predicted against observed",
-    _columns(
-        _RUN,
-        _MODEL,
-        ("split", "STRING", "Rows that were evaluated: holdout or train"),
-        ("arm", "STRING", "Treatment that is compared with control"),
-        ("bucket", "INT", "Bucket by predicted uplift, 1 is the best"),
-        *_COUNTS,
-        ("score_min", "DOUBLE", "Least predicted uplift in the bucket [outcome]"),
-        ("score_max", "DOUBLE", "Largest predicted uplift in the bucket [outcome]"),
-        ("predicted", "DOUBLE", "Mean predicted uplift in the bucket [outcome]"),
-        *_OBSERVED,
-        ("cumulative_n", "BIGINT", "Rows in this and all better buckets [rows]"),
-        (
-            "cumulative_uplift",
-            "DOUBLE",
-            "Observed uplift in this and all better buckets [outcome]",
-        ),
-        (
-            "cumulative_lower",
-            "DOUBLE",
-            "Lower end of the interval of cumulative_uplift [outcome]",
-        ),
-        (
-            "cumulative_upper",
-            "DOUBLE",
-            "Upper end of the interval of cumulative_uplift [outcome]",
-        ),
+    _table(
+        "uplift_table",
+        "One row a bucket of predicted uplift and arm: predicted against observed",
+        """
+run_id
+model_id
+split | STRING | Rows that were evaluated: holdout or train
+arm | STRING | Treatment that is compared with control
+bucket | INT | Bucket by predicted uplift, 1 is the best
+n
+n_treated
+n_control
+score_min | DOUBLE | Least predicted uplift in the bucket [outcome]
+score_max | DOUBLE | Largest predicted uplift in the bucket [outcome]
+predicted | DOUBLE | Mean predicted uplift in the bucket [outcome]
+mean_treated
+mean_control
+uplift
+lower
+upper
+cumulative_n | BIGINT | Rows in this and all better buckets [rows]
+cumulative_uplift | DOUBLE | Observed uplift in this and all better buckets [outcome]
+cumulative_lower | DOUBLE | Lower end of the interval of cumulative_uplift [outcome]
+cumulative_upper | DOUBLE | Upper end of the interval of cumulative_uplift [outcome]
+""",
+        keys="run_id model_id split arm bucket",
     ),
-    keys=("run_id", "model_id", "split", "arm", "bucket"),
-    replace_keys=("run_id",),
-)
-
-_EVALUATION_CURVES = Table(
-    "evaluation_curves",
-    "One row a point of a curve",
-    _columns(
-        _RUN,
-        _MODEL,
-        ("arm", "STRING", "Treatment that is compared with control"),
-        ("curve", "STRING", "qini, uplift or toc"),
-        ("fraction", "DOUBLE", "Share of the units treated, best predicted first [0-1]"),
-        ("value", "DOUBLE", "Height of the curve [outcome]"),
-        ("lower", "DOUBLE", "Lower end of the band [outcome]"),
-        ("upper", "DOUBLE", "Upper end of the band [outcome]"),
-        ("baseline", "DOUBLE", "Height when the same share is treated at random [outcome]"),
+    _table(
+        "evaluation_curves",
+        "One row a point of a curve",
+        """
+run_id
+model_id
+arm | STRING | Treatment that is compared with control
+curve | STRING | qini, uplift or toc
+fraction | DOUBLE | Share of the units treated, best predicted first [0-1]
+value | DOUBLE | Height of the curve [outcome]
+lower | DOUBLE | Lower end of the band [outcome]
+upper | DOUBLE | Upper end of the band [outcome]
+baseline | DOUBLE | Height when the same share is treated at random [outcome]
+""",
+        keys="run_id model_id arm curve fraction",
     ),
-    keys=("run_id", "model_id", "arm", "curve", "fraction"),
-    replace_keys=("run_id",),
-)
-
-_EVALUATION_METRICS = Table(
-    "evaluation_metrics",
-    "One row a metric, style and arm",
-    _columns(
-        _RUN,
-        _MODEL,
-        ("arm", "STRING", "Treatment that is compared with control"),
-        ("metric", "STRING", "Name, e.g. autoc, qini, auuc"),
-        ("style", "STRING", "Convention of the number: grf, sklift, causalml, h2o or ydf"),
-        ("value", "DOUBLE", "The metric, as its formula says"),
-        ("std_error", "DOUBLE", "Standard error over the bootstrap replicates"),
-        ("lower", "DOUBLE", "Lower end of the interval"),
-        ("upper", "DOUBLE", "Upper end of the interval"),
-        ("level", "DOUBLE", "Coverage of the interval [0-1]"),
-        ("n", "BIGINT", "Rows that the metric rests on [rows]"),
-        ("bootstrap", "INT", "Bootstrap replicates behind the interval"),
-        ("exact", "BOOLEAN", "Whether every distinct score was kept apart; false when scores were binned"),
-        ("formula", "STRING", "The formula, readable"),
+    _table(
+        "evaluation_metrics",
+        "One row a metric, style and arm",
+        """
+run_id
+model_id
+arm | STRING | Treatment that is compared with control
+metric | STRING | Name, e.g. autoc, qini, auuc
+style | STRING | Convention of the number: grf, sklift, causalml, h2o or ydf
+value | DOUBLE | The metric, as its formula says
+std_error | DOUBLE | Standard error over the bootstrap replicates
+lower | DOUBLE | Lower end of the interval
+upper | DOUBLE | Upper end of the interval
+level | DOUBLE | Coverage of the interval [0-1]
+n | BIGINT | Rows that the metric rests on [rows]
+bootstrap | INT | Bootstrap replicates behind the interval
+exact | BOOLEAN | Whether every distinct score was kept apart; false when scores were binned
+formula | STRING | The formula, readable
+""",
+        keys="run_id model_id arm metric style",
     ),
-    keys=("run_id", "model_id", "arm", "metric", "style"),
-    replace_keys=("run_id",),
-)
-
-_SEGMENTS = Table(
-    "segments",
-    "One row a segment (a readable rule) and arm",
-    _columns(
-        _RUN,
-        _MODEL,
-        ("segment", "INT", "Number of the segment, 1 has the largest uplift"),
-        ("rule", "STRING", "Condition that units of the segment fulfil, readable"),
-        ("share", "DOUBLE", "Share of the units in the segment [0-1]"),
-        ("arm", "STRING", "Treatment that is compared with control"),
-        *_COUNTS,
-        *_OBSERVED,
-        (
-            "recommended",
-            "STRING",
-            "Arm with the best effect; the control when none is positive",
-        ),
+    _table(
+        "segments",
+        "One row a segment (a readable rule) and arm",
+        """
+run_id
+model_id
+segment | INT | Number of the segment, 1 has the largest uplift
+rule | STRING | Condition that units of the segment fulfil, readable
+share | DOUBLE | Share of the units in the segment [0-1]
+arm | STRING | Treatment that is compared with control
+n
+n_treated
+n_control
+mean_treated
+mean_control
+uplift
+lower
+upper
+recommended | STRING | Arm with the best effect; the control when none is positive
+""",
+        keys="run_id model_id segment arm",
     ),
-    keys=("run_id", "model_id", "segment", "arm"),
-    replace_keys=("run_id",),
-)
-
-_FEATURE_IMPORTANCE = Table(
-    "feature_importance",
-    "One row a feature and method",
-    _columns(
-        _RUN,
-        _MODEL,
-        ("feature", "STRING", "Name of the feature"),
-        ("method", "STRING", "How it was measured, e.g. gain or permutation"),
-        ("importance", "DOUBLE", "Importance; gains add to 1 over the features"),
-        ("std_error", "DOUBLE", "Standard error; null where the method gives none"),
+    _table(
+        "feature_importance",
+        "One row a feature and method",
+        """
+run_id
+model_id
+feature | STRING | Name of the feature
+method | STRING | How it was measured, e.g. gain or permutation
+importance | DOUBLE | Importance; gains add to 1 over the features
+std_error | DOUBLE | Standard error; null where the method gives none
+""",
+        keys="run_id model_id feature method",
     ),
-    keys=("run_id", "model_id", "feature", "method"),
-    replace_keys=("run_id",),
-)
-
-_JOB_RUNS = Table(
-    "job_runs",
-    "The audit trail: one row a job of a run",
-    _columns(
-        _RUN,
-        ("job", "STRING", "Use case: check, prepare, train, evaluate, score or report"),
-        ("status", "STRING", "succeeded or failed"),
-        ("started_at", "TIMESTAMP", "Start [UTC]"),
-        ("finished_at", "TIMESTAMP", "End [UTC]"),
-        ("user", "STRING", "Account that ran the job"),
-        ("config", "STRING", "The whole configuration as canonical JSON"),
-        ("code_version", "STRING", "Version of the package"),
-        ("inputs", "MAP<STRING, STRING>", "Version of each table or source that was read"),
-        ("outputs", "MAP<STRING, STRING>", "Version of each table, path of each file that was written"),
-        ("digest", "STRING", "sha256 of the model's canonical arrays; null for jobs without a model"),
-        ("rows_in", "BIGINT", "Rows read [rows]"),
-        ("rows_out", "BIGINT", "Rows written [rows]"),
-        ("rows_quarantined", "BIGINT", "Rows set aside as unusable [rows]"),
-        ("message", "STRING", "Outcome in one sentence, or the error"),
+    _table(
+        "job_runs",
+        "The audit trail: one row a job of a run",
+        """
+run_id
+job | STRING | Use case: check, prepare, train, evaluate, score or report
+status | STRING | succeeded or failed
+started_at | TIMESTAMP | Start [UTC]
+finished_at | TIMESTAMP | End [UTC]
+user | STRING | Account that ran the job
+config | STRING | The whole configuration as canonical JSON
+code_version | STRING | Version of the package
+inputs | MAP<STRING, STRING> | Version of each table or source that was read
+outputs | MAP<STRING, STRING> | Version of each table, path of each file that was written
+digest | STRING | sha256 of the model's canonical arrays; null for jobs without a model
+rows_in | BIGINT | Rows read [rows]
+rows_out | BIGINT | Rows written [rows]
+rows_quarantined | BIGINT | Rows set aside as unusable [rows]
+message | STRING | Outcome in one sentence, or the error
+""",
+        keys="run_id job",
+        replace=2,
     ),
-    keys=("run_id", "job"),
-    replace_keys=("run_id", "job"),
 )
 
-TABLES: Mapping[str, Table] = MappingProxyType(
-    {
-        declared.name: declared
-        for declared in (
-            _EXPERIMENTS,
-            _ASSIGNMENTS,
-            _TRAINING_VIEW,
-            _QUARANTINE,
-            _CHECK_RESULTS,
-            _MODEL_TREES,
-            _UPLIFT_SCORES,
-            _UPLIFT_TABLE,
-            _EVALUATION_CURVES,
-            _EVALUATION_METRICS,
-            _SEGMENTS,
-            _FEATURE_IMPORTANCE,
-            _JOB_RUNS,
-        )
-    }
-)
+TABLES: Mapping[str, Table] = MappingProxyType({declared.name: declared for declared in _DECLARED})
 """All tables by name."""
 
 
