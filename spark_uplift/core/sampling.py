@@ -128,6 +128,13 @@ def count_thresholds(bootstrap: bool, rate: float) -> U64:
 def copies(draw_value, thresholds):  # type: ignore[no-untyped-def]
     """Return how many of the ascending ``thresholds`` are not above ``draw_value``."""
     count = 0
+    if thresholds.shape[0] >= 4:  # without branches: which of 0..4 a draw gives can't be predicted
+        count += draw_value >= thresholds[0]
+        count += draw_value >= thresholds[1]
+        count += draw_value >= thresholds[2]
+        count += draw_value >= thresholds[3]
+        if count < 4:
+            return count
     while count < thresholds.shape[0] and draw_value >= thresholds[count]:
         count += 1
     return count
