@@ -1,21 +1,24 @@
 """Divergence criteria: how much further apart the arms' outcome distributions are in the children.
 
-Source: Rzepakowski & Jaroszewicz 2012, *Decision trees for uplift modeling with single and multiple treatments*.
+Source: Rzepakowski & Jaroszewicz 2012, *Decision trees for uplift modeling with single and multiple
+treatments*.
 
-    gain = pi_L*D(L) + pi_R*D(R) - D(node),    D = sum_t lambda_t * d(p_t, p_0)
+    gain = sum_t lambda_t * [pi_L*d(p_t, p_0)_L + pi_R*d(p_t, p_0)_R - d(p_t, p_0)_node]
 
-for the smoothed means p of a side. lambda_t is the treatment's share of the node's treated rows (with one treatment
-it is 1), so that a small noisy arm does not decide; CausalML uses lambda_t = 1. The three members differ in d only.
+with p the smoothed means of a side, pi_L the share of the rows in the left child, and lambda_t the
+treatment's share of the node's treated rows, so that a small noisy arm does not decide (1 with one treatment;
+CausalML uses 1 always). The members differ in d only. A treatment that one child lacks adds nothing.
 
-Normalizations: ``"none"`` is the gain above; ``"paper"`` divides it by the authors' penalty for splits that are very
-uneven or separate the arms,
+Normalizations: ``"none"`` is the gain above. ``"paper"`` divides it by the authors' penalty for splits that
+are very uneven or that separate the arms,
 
-    alpha*I(N_T, N_0)*d(T(A), C(A)) + (1-alpha)*sum_t lambda_t*I(n_t, n_0)*d(t(A), C(A)) + sum_g n_g/N*I(g(A)) + 1/2
+    alpha*I(N_T, N_0)*d(T(A), C(A)) + (1-alpha) * sum_t lambda_t*I(n_t, n_0)*d(t(A), C(A))
+        + sum_g n_g/N*I(g(A)) + 1/2
 
-where I is the entropy for KL and the Gini index for the other two, g(A) how the split divides the rows of arm g, T all
-treatments pooled, and alpha = 0.9; ``"causalml"`` divides by CausalML's variant of it, which has cross terms in place
-of entropies, always KL and natural logs, and looks at the right child alone, so that a split and its mirror image
-get different gains.
+where I is the entropy (natural logs) for KL and the Gini index for the other two, g(A) tells how the split
+divides the rows of arm g, T is all treatments pooled, and alpha = 0.9. ``"causalml"`` divides by CausalML's
+variant, which has cross terms in place of entropies, always KL, and looks at the right child alone, so that a
+split and its mirror image get different gains; their left and right are ours.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from spark_uplift.criteria.signature import CAUSALML, PAPER, UNDEFINED, W, compiled, inlined
-from spark_uplift.criteria.smoothing import arm_means, total
+from spark_uplift.criteria.signature import CAUSALML, PAPER, UNDEFINED, W, inlined
+from spark_uplift.criteria.smoothing import comparable, smoothed_mean, total
 
 SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1, as CausalML does
 ALPHA = 0.9  # weight of the pooled treatments in the penalty
@@ -39,8 +42,8 @@ def _clipped(p):  # type: ignore[no-untyped-def]
 def _kl(p, q, normalization):  # type: ignore[no-untyped-def]
     """Return KL(p || q) of two Bernoulli distributions, in nats.
 
-    Both are clipped, so that KL(p, p) is exactly 0 and a control without successes against a treatment with some is
-    far from 0. In CausalML's form only q is, and q = 0 scores 0.
+    Both are clipped, so that KL(p, p) is exactly 0, and a control without successes beside a treatment with
+    some is far from 0. In CausalML's form only q is clipped, and q = 0 scores 0.
     """
     if normalization == CAUSALML:
         if q == 0.0:
@@ -58,7 +61,7 @@ def _kl(p, q, normalization):  # type: ignore[no-untyped-def]
 
 @inlined
 def _ed(p, q, normalization):  # type: ignore[no-untyped-def]
-    """Return the squared Euclidean distance over both classes; for a continuous outcome twice that of the means."""
+    """Return the squared distance over both classes; for a continuous outcome twice that of the means."""
     return 2.0 * (p - q) * (p - q)
 
 
@@ -137,35 +140,29 @@ def _gain_of(distance: Any, impurity: Any) -> Any:
         return penalty + 0.5
 
     @inlined
-    def divergence(child, node, reference, rows, n_reg, normalization):  # type: ignore[no-untyped-def]
-        treated = rows - node[0, W]
-        value = 0.0
-        for arm in range(1, node.shape[0]):
-            p, q = arm_means(child, node, arm, reference, rows, n_reg, normalization)
-            weight = 1.0 if normalization == CAUSALML else node[arm, W] / treated
-            value += weight * distance(p, q, normalization)
-        return value
-
-    @inlined
-    def own_divergence(node, reference, rows, normalization):  # type: ignore[no-untyped-def]
-        treated = rows - node[0, W]
-        value = 0.0
-        for arm in range(1, node.shape[0]):
-            weight = 1.0 if normalization == CAUSALML else node[arm, W] / treated
-            value += weight * distance(reference[arm], reference[0], normalization)
-        return value
+    def arm_gain(node, left, right, arm, reference, rows, n_reg, normalization):  # type: ignore[no-untyped-def]
+        share_left = total(left) / rows
+        p = smoothed_mean(left, node, arm, reference, rows, n_reg, normalization)
+        q = smoothed_mean(left, node, 0, reference, rows, n_reg, normalization)
+        value = share_left * distance(p, q, normalization)
+        p = smoothed_mean(right, node, arm, reference, rows, n_reg, normalization)
+        q = smoothed_mean(right, node, 0, reference, rows, n_reg, normalization)
+        value += (1.0 - share_left) * distance(p, q, normalization)
+        return value - distance(reference[arm], reference[0], normalization)
 
     @inlined
     def gain(node, left, right, reference, n_reg, normalization):  # type: ignore[no-untyped-def]
-        rows_left = total(left)
-        rows_right = total(right)
-        rows = rows_left + rows_right
-        if rows_left <= 0.0 or rows_right <= 0.0 or node[0, W] <= 0.0 or rows - node[0, W] <= 0.0:
+        rows = total(node)
+        treated = rows - node[0, W]
+        if total(left) <= 0.0 or total(right) <= 0.0 or node[0, W] <= 0.0 or treated <= 0.0:
             return UNDEFINED
-        in_left = divergence(left, node, reference, rows, n_reg, normalization)
-        in_right = divergence(right, node, reference, rows, n_reg, normalization)
-        value = (rows_left * in_left + rows_right * in_right) / rows
-        value -= own_divergence(node, reference, rows, normalization)
+        value = 0.0
+        for arm in range(1, node.shape[0]):
+            if normalization == CAUSALML:
+                value += arm_gain(node, left, right, arm, reference, rows, n_reg, normalization)
+            elif comparable(left, right, arm):
+                weight = node[arm, W] / treated
+                value += weight * arm_gain(node, left, right, arm, reference, rows, n_reg, normalization)
         if normalization == PAPER:
             value /= paper_penalty(node, left)
         elif normalization == CAUSALML:
@@ -180,19 +177,16 @@ _ed_gain = _gain_of(_ed, _gini)
 _chi_gain = _gain_of(_chi, _gini)
 
 
-@compiled
 def kl(node, left, right, reference, n_reg, normalization):  # type: ignore[no-untyped-def]
-    """Kullback-Leibler divergence from the control to each treatment, natural logs; see the module for the gain."""
+    """Kullback-Leibler divergence of each treatment from the control; see the module for the gain."""
     return _kl_gain(node, left, right, reference, n_reg, normalization)
 
 
-@compiled
 def ed(node, left, right, reference, n_reg, normalization):  # type: ignore[no-untyped-def]
     """Squared Euclidean distance, ``2*(p_t - p_0)^2`` over both classes; see the module for the gain."""
     return _ed_gain(node, left, right, reference, n_reg, normalization)
 
 
-@compiled
 def chi(node, left, right, reference, n_reg, normalization):  # type: ignore[no-untyped-def]
     """Chi-squared divergence of each treatment from the control; see the module for the gain."""
     return _chi_gain(node, left, right, reference, n_reg, normalization)

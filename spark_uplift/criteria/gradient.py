@@ -1,44 +1,44 @@
 """The split of generalized random forests: the largest difference of pseudo-outcomes between the children.
 
-Source: Athey, Tibshirani & Wager 2019, *Generalized random forests*; several arms as in grf's multi-arm causal
-forest. With W one-hot and its covariance estimated in the node, the pseudo-outcome of a row of arm g is, for
-treatment t, ``rho_t = (1[g=t]/pi_t - 1[g=0]/pi_0) * (y - ybar_g)`` with pi_g the arm's share of the node and
-ybar_g its mean there. So the sum of a child needs no second pass over rows, only the sums per arm.
+Source: Athey, Tibshirani & Wager 2019, *Generalized random forests*; several arms as in grf's multi-arm
+causal forest. With W one-hot and its covariance estimated in the node, the pseudo-outcome of a row of arm g
+is, for treatment t, ``rho_t = (1[g=t]/pi_t - 1[g=0]/pi_0) * (y - ybar_g)`` with pi_g the arm's share of the
+node and ybar_g its mean there. So the sum over a child needs the sums per arm only, no second pass over the
+rows.
 """
 
 from __future__ import annotations
 
-from spark_uplift.criteria.signature import UNDEFINED, WY, W, compiled
-from spark_uplift.criteria.smoothing import total
+from spark_uplift.criteria.signature import UNDEFINED, WY, W
+from spark_uplift.criteria.smoothing import comparable, total
 
 
-@compiled
 def gradient(node, left, right, reference, n_reg, normalization):  # type: ignore[no-untyped-def]
     """Return ``sum_t [rho_t(L)^2/(N_L+n_reg) + rho_t(R)^2/(N_R+n_reg)] / N``.
 
     ``rho_t(child) = (S_t - n_t*ybar_t)/pi_t - (S_0 - n_0*ybar_0)/pi_0``. Pseudo-rows at the node's means add
-    nothing to rho, so ``n_reg`` only enters the denominators. Divided by N the gain is per row: with equal arm
-    shares in both children and one treatment it is ``pi_L*pi_R*(effect_L - effect_R)^2`` for ``n_reg = 0``.
-    Squares are summed over the treatments without weights, as grf does. All normalizations are the same.
-    The centring uses the node's plain means, not `reference`, for the two rho to cancel each other.
+    nothing to rho, so ``n_reg`` only enters the denominators. Divided by N the gain is per row: with equal
+    arm shares in both children and one treatment it is ``pi_L*pi_R*(effect_L - effect_R)^2`` for ``n_reg =
+    0``. Squares are summed over the treatments without weights, as grf does; a treatment that one child lacks
+    adds nothing. All normalizations are the same. The centring uses the node's plain means and not
+    ``reference``, for the rho of the two children to cancel each other.
     """
     rows_left = total(left)
     rows_right = total(right)
     if rows_left <= 0.0 or rows_right <= 0.0 or node[0, W] <= 0.0:
         return UNDEFINED
     rows = rows_left + rows_right
-    mean_0 = node[0, WY] / node[0, W]
-    control_left = (left[0, WY] - left[0, W] * mean_0) * (rows / node[0, W])
-    control_right = (right[0, WY] - right[0, W] * mean_0) * (rows / node[0, W])
+    control_mean = node[0, WY] / node[0, W]
+    control_left = (left[0, WY] - left[0, W] * control_mean) * (rows / node[0, W])
+    control_right = (right[0, WY] - right[0, W] * control_mean) * (rows / node[0, W])
     squares_left = 0.0
     squares_right = 0.0
     for arm in range(1, node.shape[0]):
-        if node[arm, W] <= 0.0:
-            continue
-        mean = node[arm, WY] / node[arm, W]
-        scale = rows / node[arm, W]
-        rho_left = (left[arm, WY] - left[arm, W] * mean) * scale - control_left
-        rho_right = (right[arm, WY] - right[arm, W] * mean) * scale - control_right
-        squares_left += rho_left * rho_left
-        squares_right += rho_right * rho_right
+        if comparable(left, right, arm):
+            mean = node[arm, WY] / node[arm, W]
+            scale = rows / node[arm, W]
+            rho_left = (left[arm, WY] - left[arm, W] * mean) * scale - control_left
+            rho_right = (right[arm, WY] - right[arm, W] * mean) * scale - control_right
+            squares_left += rho_left * rho_left
+            squares_right += rho_right * rho_right
     return (squares_left / (rows_left + n_reg) + squares_right / (rows_right + n_reg)) / rows

@@ -22,6 +22,7 @@ Higher is better, a split is taken only if its gain is > 0. An undefined gain is
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 from spark_uplift.core.jit import CACHED  # isort: skip  (decides where numba caches, so it comes before numba)
@@ -50,9 +51,11 @@ NORMALIZATION_CODES: Final[dict[str, int]] = {"none": NONE, "paper": PAPER, "cau
 UNDEFINED: Final = -np.inf
 
 
+@cache
 def compiled(function: Callable[..., float]) -> Any:
     """Compile a gain to `SIGNATURE`, cached on disk.
 
+    Called when a criterion is first used, because a worker with a cold cache should compile one and not all.
     Division by zero gives inf or nan as in numpy: a C callback can't raise, numba would only print.
     """
     return numba.cfunc(SIGNATURE, cache=CACHED, error_model="numpy")(function)
