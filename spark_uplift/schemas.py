@@ -77,8 +77,8 @@ class Table:
         return ", ".join(column.ddl for column in self.columns)
 
 
-# Lines are "name | type | comment [unit]"; a name alone stands for a column of _COMMON. [outcome] stands for: in the
-# unit of the outcome column.
+# Lines are "name | type | comment [unit]"; a name alone stands for a column of _COMMON.
+# [outcome] stands for: in the unit of the outcome column.
 _COMMON_TEXT = """
 run_id | STRING | Run that wrote the row: name and a hash of config, source and code
 model_id | STRING | Model that the row belongs to: its run and the start of its digest

@@ -1,0 +1,383 @@
+"""Delta tables: the only module that imports delta.
+
+Tables are declared in ``spark_uplift.schemas`` and live at ``<warehouse>/<name>``, addressed by path: an
+in-memory catalog forgets names when the process ends, a path does not. Each carries the properties
+``spark_uplift.table`` and ``spark_uplift.schema_version``; whatever lacks them was made by somebody else
+and is left alone.
+
+Writes are idempotent. A job replaces exactly the rows that carry its keys (``replaceWhere``), in one
+commit: run twice, or killed anywhere and run again, it leaves the same rows. Streams append with a
+transaction id (``txn``), which Delta skips when it has seen it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spark_uplift import schemas
+from spark_uplift.errors import TableError, bad_value
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["ensure", "exists", "latest_keys", "path", "read", "version", "view", "write"]
+
+_PROPERTY_TABLE = "spark_uplift.table"
+_PROPERTY_VERSION = "spark_uplift.schema_version"
+_REFUSED_IN_NAMES = re.compile(r"[ ,;{}()\n\t=]")  # Delta stores such names only with column mapping
+_ATTEMPTS = 5  # writers of other runs may commit in between; each attempt reads the table anew
+
+
+def path(warehouse: str | Path, name: str) -> str:
+    """Return where a table lives.
+
+    Parameters
+    ----------
+    warehouse : str or Path
+        Folder or URI of the warehouse; a local folder is made absolute.
+    name : str
+        A table that ``schemas`` declares.
+
+    Raises
+    ------
+    TableError
+        If no such table is declared, or the path has a character that can't be quoted.
+    """
+    schemas.table(name)
+    root = str(warehouse)
+    if "`" in root or any(ord(char) < 32 for char in root):
+        raise TableError(bad_value("warehouse", "the configuration", "a path without ` and control
+        characters", root))
+    local = _local(root)
+    return f"{local or root.rstrip('/')}/{name}"
+
+
+def exists(spark: SparkSession, warehouse: str | Path, name: str) -> bool:
+    """Tell whether the table is there and ours.
+
+    Raises
+    ------
+    TableError
+        If something else lies at the table's path.
+    """
+    location = path(warehouse, name)
+    try:
+        rows = spark.sql(f"SHOW TBLPROPERTIES delta.`{location}`").collect()
+    except Exception as error:
+        if _is_missing(error):
+            return False
+        raise TableError(f"The table {location} can't be read: {_first_line(error)}") from error
+    _check_ours(name, location, {row["key"]: row["value"] for row in rows})
+    return True
+
+
+def ensure(spark: SparkSession, warehouse: str | Path, name: str) -> str:
+    """Create the table unless it is there, and return its path.
+
+    Raises
+    ------
+    TableError
+        If something that is not ours lies at the path, the table has another schema version, or the
+        warehouse can't be written.
+    """
+    location = path(warehouse, name)
+    _require_writable(warehouse)
+    if exists(spark, warehouse, name):
+        return location
+    declared = schemas.table(name)
+    comment = declared.comment.replace("\\", "\\\\").replace("'", "\\'")
+    cluster = f"CLUSTER BY ({', '.join(declared.clustering)}) " if declared.clustering else ""
+    try:
+        # IF NOT EXISTS: of several jobs that get here together, one creates and the others find it.
+        spark.sql(
+            f"CREATE TABLE IF NOT EXISTS delta.`{location}` ({declared.ddl}) USING delta {cluster}"
+            f"COMMENT '{comment}' TBLPROPERTIES ('{_PROPERTY_TABLE}' = '{name}', "
+            f"'{_PROPERTY_VERSION}' = '{schemas.SCHEMA_VERSION}', "
+            # Deletion vectors shut out readers that don't know them, and nothing here deletes single rows.
+            "'delta.enableDeletionVectors' = 'false')"
+        )
+    except Exception as error:
+        if exists(spark, warehouse, name):
+            return location
+        raise TableError(_not_created(name, location, error)) from error
+    return location
+
+
+def write(
+    spark: SparkSession,
+    df: DataFrame,
+    warehouse: str | Path,
+    name: str,
+    *,
+    txn: tuple[str, int] | None = None,
+    **keys: str,
+) -> str:
+    """Write rows so that writing them again changes nothing; return the table's path.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        Session.
+    df : DataFrame
+        Rows with the declared columns in any order (key columns given in `keys` may be left out); for
+        tables of open schema further columns may follow. Values are cast to the declared types.
+    warehouse : str or Path
+        Folder or URI of the warehouse.
+    name : str
+        A declared table, created when missing.
+    txn : (str, int), optional
+        Append under this application id and version instead; Delta skips a version that it has seen. Bind the
+        version to the rows: the same version with other rows is skipped as well.
+    **keys : str
+        Values of the table's ``replace_keys``, at least of the first: the rows that have them are replaced
+        by `df`.
+
+    Raises
+    ------
+    TableError
+        If columns are missing or undeclared, keys don't fit the table, or Delta refuses the write.
+    """
+    declared = schemas.table(name)
+    _check_keys(declared, keys, txn)
+    rows = _conform(df, declared, keys)
+    location = ensure(spark, warehouse, name)
+    writer = rows.write.format("delta").option("userMetadata", json.dumps(keys, sort_keys=True))
+    if declared.open_schema:
+        _allow_names(spark, location, rows.columns)
+        writer = writer.option("mergeSchema", "true")
+    if txn is None:
+        writer = writer.mode("overwrite").option("replaceWhere", _predicate(keys))
+    else:
+        writer = writer.mode("append").option("txnAppId", txn[0]).option("txnVersion", str(txn[1]))
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            writer.save(location)
+            return location
+        except Exception as error:
+            if attempt == _ATTEMPTS or not _is_conflict(error):
+                raise TableError(_not_written(name, location, error)) from error
+        time.sleep(random.uniform(0.2, 1.0) * attempt)  # writers that collided must not meet again
+    raise AssertionError("unreachable")  # the last attempt returns or raises
+
+
+def read(
+    spark: SparkSession, warehouse: str | Path, name: str, where: Mapping[str, str] | None = None
+) -> DataFrame:
+    """Return a table's rows, those with the given values only.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        Session.
+    warehouse : str or Path
+        Folder or URI of the warehouse.
+    name : str
+        A declared table.
+    where : mapping of str to str, optional
+        Column and value, e.g. ``{"run_id": …}``.
+
+    Raises
+    ------
+    TableError
+        If the table is not there or not ours.
+    """
+    from pyspark.sql import functions as F
+
+    location = _require(spark, warehouse, name)
+    rows = spark.read.format("delta").load(location)
+    for column, value in (where or {}).items():
+        rows = rows.where(F.col(_quote(column)) == F.lit(value))
+    return rows
+
+
+def version(spark: SparkSession, warehouse: str | Path, name: str) -> int:
+    """Return the number of the table's latest commit.
+
+    Raises
+    ------
+    TableError
+        If the table is not there or not ours.
+    """
+    location = _require(spark, warehouse, name)
+    return int(spark.sql(f"DESCRIBE HISTORY delta.`{location}` LIMIT 1").select("version").collect()[0][0])
+
+
+def latest_keys(spark: SparkSession, warehouse: str | Path, name: str) -> dict[str, str]:
+    """Return the keys of the newest write, e.g. ``{"run_id": …}``; empty when the log no longer tells.
+
+    Raises
+    ------
+    TableError
+        If the table is not there or not ours.
+    """
+    location = _require(spark, warehouse, name)
+    history = spark.sql(f"DESCRIBE HISTORY delta.`{location}`").select("version", "userMetadata")
+    written = history.where("userMetadata IS NOT NULL").orderBy("version", ascending=False).limit(1).collect()
+    if not written:
+        return {}
+    return {str(key): str(value) for key, value in json.loads(written[0]["userMetadata"]).items()}
+
+
+def view(spark: SparkSession, warehouse: str | Path, name: str) -> str:
+    """Create the temporary SQL view ``latest_<name>`` over the newest run's rows, and return its name.
+
+    Raises
+    ------
+    TableError
+        If the table is not there or not ours.
+    """
+    keys = latest_keys(spark, warehouse, name)
+    first = schemas.table(name).keys[0]
+    newest = {first: keys[first]} if first in keys else {}
+    view_name = f"latest_{name}"
+    read(spark, warehouse, name, newest).createOrReplaceTempView(view_name)
+    return view_name
+
+
+def _conform(df: DataFrame, declared: schemas.Table, keys: Mapping[str, str]) -> DataFrame:
+    """Order and cast the columns as declared, and fill in the keys."""
+    from pyspark.sql import functions as F
+
+    present = df.columns
+    lower = [column.lower() for column in present]
+    doubled = sorted({column for column in present if lower.count(column.lower()) > 1})
+    missing = [column for column in declared.column_names if column not in present and column not in keys]
+    further = [column for column in present if column not in declared.column_names]
+    clashing = [column for column in further if column.lower() in declared.column_names]
+    faults = []
+    if doubled or clashing:
+        faults.append(f"columns {doubled or clashing} differ from others by case alone")
+    if missing:
+        faults.append(f"columns {missing} are missing")
+    if further and not declared.open_schema:
+        faults.append(f"columns {further} are not declared")
+    if faults:
+        raise TableError(f"The rows don't fit the table {declared.name!r}: {'; '.join(faults)}.")
+    selected = [
+        (F.lit(keys[column.name]) if column.name in keys and column.name not in present else
+        F.col(column.name)) .cast(column.type.lower())
+        .alias(column.name)
+        for column in declared.columns
+    ]
+    return df.select(*selected, *(F.col(_quote(column)) for column in further))
+
+
+def _check_keys(declared: schemas.Table, keys: Mapping[str, str], txn: tuple[str, int] | None) -> None:
+    strange = [key for key in keys if key not in declared.replace_keys]
+    if strange or (txn is None and declared.replace_keys[0] not in keys):
+        raise TableError(
+            bad_value("keys", f"write to {declared.name!r}", f"values for {list(declared.replace_keys)}",
+            keys)
+        )
+    bad = [key for key, value in keys.items() if not isinstance(value, str) or not value]
+    if bad:
+        raise TableError(bad_value("keys", f"write to {declared.name!r}", "texts that are not empty", keys))
+
+
+def _predicate(keys: Mapping[str, str]) -> str:
+    escaped = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in keys.items()}
+    return " AND ".join(f"{_quote(key)} = '{value}'" for key, value in escaped.items())
+
+
+def _quote(column: str) -> str:
+    return "`" + column.replace("`", "``") + "`"
+
+
+def _allow_names(spark: SparkSession, location: str, columns: list[str]) -> None:
+    """Switch column mapping on when a feature's name needs it, and only then: it narrows the choice of readers."""
+    if any(_REFUSED_IN_NAMES.search(column) for column in columns):
+        spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+
+
+def _require(spark: SparkSession, warehouse: str | Path, name: str) -> str:
+    location = path(warehouse, name)
+    if not exists(spark, warehouse, name):
+        raise TableError(f"There is no table {name!r} at {location}. Hint: run the job that writes it first.")
+    return location
+
+
+def _check_ours(name: str, location: str, properties: Mapping[str, str]) -> None:
+    if properties.get(_PROPERTY_TABLE) != name:
+        raise TableError(
+            f"The table at {location} was not made by spark_uplift (it lacks the property "
+            f"{_PROPERTY_TABLE}={name}) and is left alone. Hint: choose another warehouse."
+        )
+    found = properties.get(_PROPERTY_VERSION)
+    if found != str(schemas.SCHEMA_VERSION):
+        raise TableError(
+            f"The table at {location} has schema version {found}; this release writes version "
+            f"{schemas.SCHEMA_VERSION}. Hint: choose another warehouse, or the release that made the table."
+        )
+
+
+def _local(root: str) -> str | None:
+    """Return the absolute local path of a warehouse, or None when it lies elsewhere."""
+    if root.startswith("file:"):
+        return str(Path(re.sub(r"^file:/*", "/", root)).resolve())
+    return None if re.match(r"^[a-zA-Z][\w+.-]*:", root) else str(Path(root).expanduser().resolve())
+
+
+def _require_writable(warehouse: str | Path) -> None:
+    local = _local(str(warehouse))
+    if local is None:
+        return
+    try:
+        os.makedirs(local, exist_ok=True)
+        reason = None if os.access(local, os.W_OK) else "permission denied"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise TableError(
+            f"The warehouse {local} can't be written: {reason}. "
+            "Hint: choose another folder with --set warehouse=FOLDER."
+        )
+
+
+def _not_created(name: str, location: str, error: Exception) -> str:
+    if "NON_EMPTY" in str(error) or "non-empty" in str(error):
+        return (
+            f"The folder {location} holds files that are not the table {name!r} of spark_uplift and is left alone. "
+            "Hint: choose another warehouse."
+        )
+    return f"The table {name!r} can't be created at {location}: {_first_line(error)}"
+
+
+def _not_written(name: str, location: str, error: Exception) -> str:
+    hint = ""
+    if re.search("DELTA_(FAILED_TO_)?MERGE|INCOMPATIBLE|METADATA_MISMATCH", str(error)):
+        hint = " Hint: a column of this name has another type there; choose another warehouse."
+    return f"The table {name!r} can't be written at {location}: {_first_line(error)}{hint}"
+
+
+def _is_missing(error: Exception) -> bool:
+    text = str(error)
+    return any(
+        mark in text
+        for mark in ("DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "PATH_NOT_FOUND",
+        "TABLE_OR_VIEW_NOT_FOUND")
+    ) or ("is not a Delta table" in text)
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Tell whether another writer committed in between; classes differ between classic Spark and Connect."""
+    if find_spec("delta") is not None:
+        from delta.exceptions import DeltaConcurrentModificationException
+
+        if isinstance(error, DeltaConcurrentModificationException):
+            return True
+    return bool(re.search(r"DELTA_CONCURRENT_|Concurrent\w*Exception|ProtocolChangedException", str(error)))
+
+
+def _first_line(error: Exception) -> str:
+    """Return the sentence of an error without the JVM's stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if "[" in line and "]" in line), lines[0] if lines else type(error).__name__)
+    return told[:500]
