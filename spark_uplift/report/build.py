@@ -1,0 +1,212 @@
+"""Puts the page together: rows in, one self-contained HTML page out.
+
+The page needs no network and allows none: a content security policy names the hashes of its own scripts and nothing
+else, so a script that slipped in through data would not run even if it were not escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from spark_uplift import __version__
+from spark_uplift.report import sections
+from spark_uplift.report.charts import CHARTS
+from spark_uplift.report.figure import ARM_COLOURS, DARK
+from spark_uplift.report.findings import Finding, findings
+from spark_uplift.report.format import THIN, Scale, count, date, finite
+from spark_uplift.report.inputs import ReportInputs
+from spark_uplift.report.summary import Summary, summarise
+
+__all__ = ["CONTENTS", "ReportInputs", "render"]
+
+CONTENTS = (
+    ("summary", "Summary"),
+    ("experiment", "The experiment and its checks"),
+    ("effects", "Effect per arm"),
+    ("curves", "Uplift and Qini curves"),
+    ("toc", "TOC: advantage over the average"),
+    ("buckets", "Uplift by group"),
+    ("segments", "Top segments"),
+    ("importance", "Feature importances"),
+    ("scores", "Distribution of scores"),
+    ("metrics", "Metrics and their formulas"),
+    ("card", "Model card"),
+)
+"""Sections of the page: anchor and heading, in order."""
+
+_UNIT = "units of outcome"
+
+
+def render(inputs: ReportInputs) -> str:
+    """Make the page.
+
+    Parameters
+    ----------
+    inputs : ReportInputs
+
+    Returns
+    -------
+    str
+        A complete HTML document, about 1.3 MB (most of it the charting library), without any outside reference.
+    """
+    scale = _scale(inputs)
+    found = findings(inputs)
+    summary = summarise(found, scale, sections.failed_checks(inputs))
+    charts = {name: _chart_view(chart.draw(inputs, scale), chart.caption) for name, chart in CHARTS.items()}
+    planner = _planner(found, summary, scale)
+    scripts = {name: _script(name) for name in ("boot_js", "plotly_js", "report_js")}
+    figures = {
+        f"{name}-{i}": figure.spec for name, view in charts.items() for i, figure in enumerate(view["figures"])
+    }
+    context = {
+        "title": _title(inputs),
+        "byline": _byline(inputs),
+        "contents": CONTENTS,
+        "palette": [(colour, DARK[colour]) for colour in ARM_COLOURS],
+        "version": __version__,
+        "thin": THIN,
+        "scale": scale,
+        "summary": summary,
+        "charts": charts,
+        "planner": planner,
+        "evaluated_rows": _evaluated_rows(inputs),
+        "experiment": sections.experiment_view(inputs),
+        "arms": sections.arms_view(inputs, found),
+        "arms_note": "" if inputs.arm_counts else f"Counted on {_evaluated_rows(inputs)}.",
+        "checks": sections.checks_view(inputs),
+        "quarantine": sections.quarantine_view(inputs),
+        "effects": sections.effects_view(inputs, found, scale),
+        "buckets": sections.buckets_view(inputs, scale),
+        "segments": sections.segments_view(inputs, scale),
+        "metrics": sections.metrics_view(inputs),
+        "card": sections.card_view(inputs),
+        "css": Markup(_resource("templates/report.css")),
+        "script_hashes": Markup(" ".join(_csp_hash(script) for script in scripts.values())),
+        "data_json": embed_json({"figures": figures, "dark": DARK, "planner": planner["steps"] if planner else []}),
+        **scripts,
+    }
+    return _environment().get_template("report.html.j2").render(context)
+
+
+def embed_json(value: Any) -> Markup:
+    """JSON that is safe inside a script element: no character of it can close the element or open a comment.
+
+    Raises
+    ------
+    ValueError
+        The value holds NaN or infinity, which JSON does not have.
+    """
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _scale(inputs: ReportInputs) -> Scale:
+    experiment = inputs.experiment[0] if inputs.experiment else {}
+    level = next((finite(row["level"]) for row in inputs.evaluation_metrics if finite(row["level"])), None)
+    return Scale(
+        name=str(inputs.outcome.get("name") or experiment.get("outcome") or "the outcome"),
+        kind=str(inputs.outcome.get("kind") or "continuous"),
+        unit=str(inputs.outcome.get("unit") or _UNIT),
+        level=level,
+    )
+
+
+def _title(inputs: ReportInputs) -> str:
+    return str(inputs.experiment[0]["name"]) if inputs.experiment else "Experiment"
+
+
+def _byline(inputs: ReportInputs) -> list[str]:
+    parts = []
+    if inputs.experiment:
+        row = inputs.experiment[0]
+        parts += [f"outcome {row['outcome']}", f"control {row['control']}", f"{count(row['rows_in'])} rows"]
+    if inputs.model_card.get("created_at") is not None:
+        parts.append(date(inputs.model_card["created_at"]))
+    return parts
+
+
+def _evaluated_rows(inputs: ReportInputs) -> str:
+    """In words, which rows the effects were measured on."""
+    splits = {row.get("split") for row in inputs.uplift_table} - {None}
+    if splits == {"holdout"}:
+        return "the holdout rows, which the forest has not seen"
+    if splits == {"train"}:
+        return "the training rows themselves, which flatters the model"
+    return "the evaluated rows"
+
+
+def _chart_view(figures: Sequence[Any], caption: str) -> dict[str, Any]:
+    columns = {1: 1, 2: 2, 4: 2}.get(len(figures), 3)
+    return {"figures": figures, "columns": columns, "caption": caption}
+
+
+def _planner(found: Sequence[Finding], summary: Summary, scale: Scale) -> dict[str, Any] | None:
+    """The steps of the "how many to treat" slider, and where it starts."""
+    steps = sections.steps_view(found, scale)
+    if not steps:
+        return None
+    arms = list(steps)
+    arm = arms.index(summary.arm) if summary.arm in steps else 0
+    finding = next(f for f in found if f.arm == arms[arm])
+    step = finding.steps.index(finding.top) if finding.top else 0
+    rows = list(steps.values())
+    return {
+        "arms": arms,
+        "arm": arm,
+        "step": step,
+        "last": len(rows[arm]) - 1,
+        "start": rows[arm][step],
+        "everybody": rows[arm][-1],
+        "steps": rows,
+    }
+
+
+def _tone(colour: str | None) -> str:
+    """CSS class of an arm's colour; "plain" for control and unknown arms."""
+    return f"c{ARM_COLOURS.index(colour)}" if colour in ARM_COLOURS else "plain"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    def load(name: str) -> str:
+        return _resource(f"templates/{name}")
+
+    environment = Environment(
+        loader=FunctionLoader(load), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["tone"] = _tone
+    return environment
+
+
+_SCRIPT_FILES = {
+    "boot_js": "templates/boot.js",
+    "plotly_js": "assets/plotly-basic.min.js",
+    "report_js": "templates/report.js",
+}
+
+
+def _script(name: str) -> Markup:
+    return Markup(_resource(_SCRIPT_FILES[name]))
+
+
+def _csp_hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+@lru_cache(maxsize=32)
+def _resource(path: str) -> str:
+    """Text of a file of this package; read through importlib, so that a zipped package works too."""
+    node = resources.files("spark_uplift.report")
+    for part in path.split("/"):
+        node = node.joinpath(part)
+    return node.read_text(encoding="utf-8")

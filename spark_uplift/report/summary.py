@@ -1,0 +1,167 @@
+"""The plain-language summary that opens the page, honest when there is nothing to report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spark_uplift.report.findings import Finding, Step, Verdict
+from spark_uplift.report.format import PER, Estimate, Scale, percent, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The opening words of the page.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    headline : str
+        One sentence.
+    details : tuple of str
+        Further sentences, each complete.
+    arm : str or None
+        The arm that the headline is about.
+    """
+
+    verdict: Verdict
+    headline: str
+    details: tuple[str, ...] = ()
+    arm: str | None = None
+
+
+def summarise(found: Sequence[Finding], scale: Scale, failed_checks: Sequence[str] = ()) -> Summary:
+    """Say in plain language what was found.
+
+    Parameters
+    ----------
+    found : sequence of Finding
+    scale : Scale
+    failed_checks : sequence of str
+        Names of the checks with status "fail"; they are named last, as the reason to doubt everything above.
+    """
+    warning = _check_warning(failed_checks)
+    helps = [finding for finding in found if finding.verdict is Verdict.HELPS]
+    if helps:
+        best = max(helps, key=_strength)
+        return _positive(best, len(found), scale, warning)
+    if not found or all(finding.verdict is Verdict.UNKNOWN for finding in found):
+        return Summary(
+            Verdict.UNKNOWN,
+            "This run has no AUTOC with an interval, so it cannot say whether targeting helps.",
+            tuple(_average_sentence(finding, scale, len(found) > 1) for finding in found) + warning,
+        )
+    return _negative(found, scale, warning)
+
+
+def _strength(finding: Finding) -> float:
+    """AUTOC in units of its own uncertainty, so that a large but vague arm does not win."""
+    return (finding.autoc.value or 0.0) / (finding.autoc.half_width or float("inf"))
+
+
+def _positive(best: Finding, arms: int, scale: Scale, warning: tuple[str, ...]) -> Summary:
+    top, everybody = best.top, best.everybody
+    whom = f" with “{best.arm}”" if arms > 1 else ""
+    details: list[str] = []
+    if top is None or top.effect.value is None:
+        headline = f"Targeting{whom} helps: the AUTOC is {_metric_text(best.autoc, scale)}."
+    else:
+        decimals = scale.decimals([top.effect, everybody])
+        headline = (
+            f"Treat the top {percent(top.share)}{whom}: {_per_thousand(top.effect, scale, decimals)}, "
+            f"instead of {scale.effect(everybody.value, decimals)} when everybody is treated."
+        )
+        details += _target_details(top, everybody, scale, decimals)
+        details.append(f"AUTOC {_metric_text(best.autoc, scale)}: the ranking finds units that gain more than average.")
+    if arms > 1:
+        details.append(
+            f"Of {arms} arms, “{best.arm}” has the strongest evidence; the interval is not corrected for that choice."
+        )
+    return Summary(Verdict.HELPS, headline, (*details, *warning), best.arm)
+
+
+def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int) -> list[str]:
+    details = []
+    if top.effect.sign == 0:
+        details.append(f"The interval for the top {percent(top.share)} includes 0: the gain itself is not certain.")
+    if everybody.sign == 1 and top.effect.value is not None and everybody.value:
+        kept = top.share * top.effect.value / everybody.value
+        if kept < 1:
+            details.append(f"{percent(top.share)} of the treatments bring {percent(kept)} of the effect of treating everybody.")
+        else:
+            details.append(
+                f"{percent(top.share)} of the treatments bring as much as treating everybody, or more: "
+                "the rest gain nothing on average."
+            )
+    elif everybody.sign == -1:
+        details.append("On average the treatment lowers the outcome: most units are better left alone.")
+    elif everybody.sign == 0:
+        text = scale.effect_interval(everybody, decimals)
+        details.append(f"Treating everybody has no proven effect (interval {text}): whom to treat is what matters.")
+    return details
+
+
+def _negative(found: Sequence[Finding], scale: Scale, warning: tuple[str, ...]) -> Summary:
+    many = len(found) > 1
+    harms = [finding for finding in found if finding.verdict is Verdict.HARMS]
+    if len(harms) == len(found):
+        verdict = Verdict.HARMS
+        headline = "Do not target by this model: the units it ranks first gain less than average."
+    else:
+        verdict = Verdict.NO_EVIDENCE
+        headline = f"No evidence that targeting helps{' with any of the arms' if many else ''}."
+    details = [_about(f, many, f"AUTOC {_metric_text(f.autoc, scale)}{_AFTER[f.verdict]}") for f in found]
+    details += [_average_sentence(finding, scale, many) for finding in found]
+    return Summary(verdict, headline, (*details, *warning))
+
+
+_AFTER = {
+    Verdict.NO_EVIDENCE: ", which includes 0: the ranking is not shown to be better than chance.",
+    Verdict.HARMS: ", all below 0: the ranking is worse than chance.",
+    Verdict.UNKNOWN: ".",
+    Verdict.HELPS: ".",
+}
+
+
+def _average_sentence(finding: Finding, scale: Scale, many: bool) -> str:
+    """What treating everybody does, and what that calls for."""
+    everybody = finding.everybody
+    if everybody.value is None:
+        return _about(finding, many, "the effect of treating everybody is not known.")
+    text = _per_thousand(everybody, scale, scale.decimals([everybody]))
+    advice = {
+        1: "treating everybody is worth while, and choosing by this model adds nothing proven.",
+        0: "an average effect is not shown either.",
+        -1: "on average the treatment lowers the outcome, so better treat nobody.",
+        None: "its uncertainty is not known.",
+    }[everybody.sign]
+    return _about(finding, many, f"treating everybody gives {text}; {advice}")
+
+
+def _about(finding: Finding, many: bool, sentence: str) -> str:
+    """The sentence, opened by the arm's name when there are several arms."""
+    return f"“{finding.arm}”: {sentence}" if many else sentence[0].upper() + sentence[1:]
+
+
+def _per_thousand(estimate: Estimate, scale: Scale, decimals: int) -> str:
+    """ "+x visits per 1,000 units, 95 % interval a to b"."""
+    return (
+        f"{scale.effect(estimate.value, decimals)} {scale.effect_label}, "
+        f"{scale.interval_name} {scale.effect_interval(estimate, decimals)}"
+    )
+
+
+def _metric_text(estimate: Estimate, scale: Scale) -> str:
+    """ "0.21 (95 % interval 0.10 to 0.32)", in outcome units per unit."""
+    half = estimate.half_width
+    decimals = None if half is None else max(2, scale.decimals([Estimate(0, -half / PER, half / PER)]))
+    bounds = "" if half is None else f" ({scale.interval_name} {plain(estimate.lower, decimals)} to {plain(estimate.upper, decimals)})"
+    return f"{plain(estimate.value, decimals)}{bounds}"
+
+
+def _check_warning(failed: Sequence[str]) -> tuple[str, ...]:
+    if not failed:
+        return ()
+    names = ", ".join(failed)
+    what = "A check of the experiment" if len(failed) == 1 else f"{len(failed)} checks of the experiment"
+    return (f"{what} failed ({names}): read no effect here as real until that is explained.",)

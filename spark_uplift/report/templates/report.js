@@ -1,0 +1,80 @@
+// Draws the charts from the embedded data, in the reader's colours, and answers the planner. No network, no state.
+(function () {
+  "use strict";
+  var root = document.documentElement;
+  var data = JSON.parse(document.getElementById("report-data").textContent);
+  var night = window.matchMedia("(prefers-color-scheme: dark)");
+  var CONFIG = { displayModeBar: false, responsive: true, displaylogo: false };
+  var PRINT_WIDTH = 690;
+  var PRINT_GAP = 16;
+
+  // Figures carry the light theme's colours; the dark ones replace them by value, transparency kept.
+  function tinted(node, dark) {
+    if (typeof node === "string") {
+      var swap = dark && node.charAt(0) === "#" && data.dark[node.slice(0, 7).toLowerCase()];
+      return swap ? swap + node.slice(7) : node;
+    }
+    if (Array.isArray(node)) { return node.map(function (item) { return tinted(item, dark); }); }
+    if (node && typeof node === "object") {
+      return Object.keys(node).reduce(function (copy, key) { copy[key] = tinted(node[key], dark); return copy; }, {});
+    }
+    return node;
+  }
+
+  function drawAll(dark, widthOf) {
+    return Promise.all(Object.keys(data.figures).map(function (id) {
+      var box = document.getElementById(id);
+      if (!box) { return null; }
+      var figure = tinted(data.figures[id], dark);
+      if (widthOf) { figure.layout.width = widthOf(box); figure.layout.autosize = false; }
+      return Plotly.react(box, figure.data, figure.layout, CONFIG);
+    }));
+  }
+
+  function printWidth(box) {
+    var grid = box.closest(".figures");
+    var columns = grid.classList.contains("cols-3") ? 3 : grid.classList.contains("cols-2") ? 2 : 1;
+    return (PRINT_WIDTH - PRINT_GAP * (columns - 1)) / columns;
+  }
+
+  function onScreen() {
+    return drawAll(night.matches, null).then(function () { root.setAttribute("data-charts", "drawn"); });
+  }
+
+  function planner() {
+    var step = document.getElementById("planner-step");
+    if (!step) { return; }
+    var arm = document.getElementById("planner-arm");
+    function put(id, text) { document.getElementById(id).textContent = text; }
+    function show() {
+      var rows = data.planner[Number(arm.value)];
+      step.max = rows.length - 1;
+      var row = rows[Number(step.value)];
+      var all = rows[rows.length - 1];
+      put("planner-share", row.share);
+      put("planner-effect", row.effect);
+      put("planner-interval", row.interval);
+      put("planner-total", row.total);
+      put("planner-everybody", all.effect);
+      put("planner-everybody-interval", all.interval);
+      step.setAttribute("aria-valuetext", row.share);
+    }
+    arm.addEventListener("change", show);
+    step.addEventListener("input", show);
+    show();
+  }
+
+  var opened = [];
+  window.addEventListener("beforeprint", function () {
+    opened = Array.prototype.slice.call(document.querySelectorAll("details:not([open])"));
+    opened.forEach(function (box) { box.open = true; });
+    drawAll(false, printWidth);
+  });
+  window.addEventListener("afterprint", function () {
+    opened.forEach(function (box) { box.open = false; });
+    onScreen();
+  });
+  night.addEventListener("change", onScreen);
+  planner();
+  onScreen();
+})();
