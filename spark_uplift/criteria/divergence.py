@@ -27,7 +27,7 @@ import math
 from typing import Any
 
 from spark_uplift.criteria.signature import CAUSALML, PAPER, UNDEFINED, W, inlined
-from spark_uplift.criteria.smoothing import comparable, smoothed_mean, total
+from spark_uplift.criteria.smoothing import comparable, pull_of, smoothed_mean, total
 
 SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1, as CausalML does
 ALPHA = 0.9  # weight of the pooled treatments in the penalty
@@ -140,13 +140,12 @@ def _gain_of(distance: Any, impurity: Any) -> Any:
         return penalty + 0.5
 
     @inlined
-    def arm_gain(node, left, right, arm, reference, rows, n_reg, normalization):  # type: ignore[no-untyped-def]
-        share_left = total(left) / rows
-        p = smoothed_mean(left, node, arm, reference, rows, n_reg, normalization)
-        q = smoothed_mean(left, node, 0, reference, rows, n_reg, normalization)
+    def arm_gain(node, left, right, arm, share_left, reference, pull, normalization):  # type: ignore[no-untyped-def]
+        p = smoothed_mean(left, node, arm, reference, pull, normalization)
+        q = smoothed_mean(left, node, 0, reference, pull, normalization)
         value = share_left * distance(p, q, normalization)
-        p = smoothed_mean(right, node, arm, reference, rows, n_reg, normalization)
-        q = smoothed_mean(right, node, 0, reference, rows, n_reg, normalization)
+        p = smoothed_mean(right, node, arm, reference, pull, normalization)
+        q = smoothed_mean(right, node, 0, reference, pull, normalization)
         value += (1.0 - share_left) * distance(p, q, normalization)
         return value - distance(reference[arm], reference[0], normalization)
 
@@ -156,13 +155,15 @@ def _gain_of(distance: Any, impurity: Any) -> Any:
         treated = rows - node[0, W]
         if total(left) <= 0.0 or total(right) <= 0.0 or node[0, W] <= 0.0 or treated <= 0.0:
             return UNDEFINED
+        share_left = total(left) / rows
+        pull = pull_of(n_reg, rows, normalization)
         value = 0.0
         for arm in range(1, node.shape[0]):
             if normalization == CAUSALML:
-                value += arm_gain(node, left, right, arm, reference, rows, n_reg, normalization)
+                value += arm_gain(node, left, right, arm, share_left, reference, pull, normalization)
             elif comparable(left, right, arm):
                 weight = node[arm, W] / treated
-                value += weight * arm_gain(node, left, right, arm, reference, rows, n_reg, normalization)
+                value += weight * arm_gain(node, left, right, arm, share_left, reference, pull, normalization)
         if normalization == PAPER:
             value /= paper_penalty(node, left)
         elif normalization == CAUSALML:

@@ -20,6 +20,7 @@ from spark_uplift.criteria.signature import CAUSALML, NONE, UNDEFINED, WY, W, in
 from spark_uplift.criteria.smoothing import (
     comparable,
     pseudo_rows,
+    pull_of,
     size_balance,
     smoothed_effect,
     smoothed_mean,
@@ -52,20 +53,18 @@ def cts(node, left, right, reference, n_reg, normalization):  # type: ignore[no-
     """
     if _unsplit(node, left, right):
         return UNDEFINED
-    rows = total(node)
+    pull = pull_of(n_reg, total(node), normalization)
     best_left = -math.inf
     best_right = -math.inf
     best = -math.inf
     for arm in range(node.shape[0]):
         if normalization == CAUSALML or (left[arm, W] > 0.0 and right[arm, W] > 0.0):
-            best_left = max(best_left, smoothed_mean(left, node, arm, reference, rows, n_reg, normalization))
-            best_right = max(
-                best_right, smoothed_mean(right, node, arm, reference, rows, n_reg, normalization)
-            )
+            best_left = max(best_left, smoothed_mean(left, node, arm, reference, pull, normalization))
+            best_right = max(best_right, smoothed_mean(right, node, arm, reference, pull, normalization))
             best = max(best, reference[arm])
     if best == -math.inf:
         return UNDEFINED
-    share_left = total(left) / rows
+    share_left = total(left) / total(node)
     return share_left * best_left + (1.0 - share_left) * best_right - best
 
 
@@ -80,12 +79,12 @@ def ddp(node, left, right, reference, n_reg, normalization):  # type: ignore[no-
     """
     if _unsplit(node, left, right):
         return UNDEFINED
-    rows = total(node)
+    pull = pull_of(n_reg, total(node), normalization)
     gain = 0.0
     for arm in range(1, node.shape[0]):
         if normalization == CAUSALML or comparable(left, right, arm):
-            difference = smoothed_effect(left, node, arm, reference, rows, n_reg, normalization)
-            difference -= smoothed_effect(right, node, arm, reference, rows, n_reg, normalization)
+            difference = smoothed_effect(left, node, arm, reference, pull, normalization)
+            difference -= smoothed_effect(right, node, arm, reference, pull, normalization)
             if normalization == CAUSALML:
                 gain += difference
             elif normalization == NONE:
@@ -94,7 +93,7 @@ def ddp(node, left, right, reference, n_reg, normalization):  # type: ignore[no-
                 gain += node[arm, W] * (difference * difference) * size_balance(left, right, arm)
     if normalization == CAUSALML:
         return abs(gain)
-    return gain / (rows - node[0, W])
+    return gain / (total(node) - node[0, W])
 
 
 @inlined
@@ -110,10 +109,10 @@ def _half_entropy(p):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _iddp_arm(node, left, right, arm, reference, rows, n_reg, normalization):  # type: ignore[no-untyped-def]
+def _iddp_arm(node, left, right, arm, reference, pull, normalization):  # type: ignore[no-untyped-def]
     """Return the gain of one treatment for `iddp`, not in CausalML's form."""
-    difference = smoothed_effect(left, node, arm, reference, rows, n_reg, normalization)
-    difference = abs(difference - smoothed_effect(right, node, arm, reference, rows, n_reg, normalization))
+    difference = smoothed_effect(left, node, arm, reference, pull, normalization)
+    difference = abs(difference - smoothed_effect(right, node, arm, reference, pull, normalization))
     own = abs(reference[arm] - reference[0])
     if normalization == NONE:
         return difference - own
@@ -126,13 +125,14 @@ def _iddp_arm(node, left, right, arm, reference, rows, n_reg, normalization):  #
 
 
 @inlined
-def _iddp_causalml(node, left, right, reference, rows, n_reg):  # type: ignore[no-untyped-def]
+def _iddp_causalml(node, left, right, reference, pull):  # type: ignore[no-untyped-def]
     """Return CausalML's IDDP with its divisor, which looks at the right child alone."""
     difference = 0.0
+    rows = total(node)
     own = 0.0
     for arm in range(1, node.shape[0]):
-        difference += smoothed_effect(left, node, arm, reference, rows, n_reg, CAUSALML)
-        difference -= smoothed_effect(right, node, arm, reference, rows, n_reg, CAUSALML)
+        difference += smoothed_effect(left, node, arm, reference, pull, CAUSALML)
+        difference -= smoothed_effect(right, node, arm, reference, pull, CAUSALML)
         own += reference[arm] - reference[0]
     gain = abs(difference) - abs(own)
     control = node[0, W]
@@ -156,23 +156,24 @@ def iddp(node, left, right, reference, n_reg, normalization):  # type: ignore[no
     if _unsplit(node, left, right):
         return UNDEFINED
     rows = total(node)
+    pull = pull_of(n_reg, rows, normalization)
     if normalization == CAUSALML:
-        return _iddp_causalml(node, left, right, reference, rows, n_reg)
+        return _iddp_causalml(node, left, right, reference, pull)
     gain = 0.0
     for arm in range(1, node.shape[0]):
         if comparable(left, right, arm):
-            gain += node[arm, W] * _iddp_arm(node, left, right, arm, reference, rows, n_reg, normalization)
+            gain += node[arm, W] * _iddp_arm(node, left, right, arm, reference, pull, normalization)
     return gain / (rows - node[0, W])
 
 
 @inlined
-def _it_arm(node, left, right, arm, reference, rows, n_reg):  # type: ignore[no-untyped-def]
+def _it_arm(node, left, right, arm, reference, pull):  # type: ignore[no-untyped-def]
     """Return t^2 of the interaction of one treatment with the split, from the smoothed tables."""
     squares = 0.0
     cells = 0.0
     inverse = 0.0
     for g in (0, arm):
-        pseudo = pseudo_rows(node, g, rows, n_reg, NONE)
+        pseudo = pseudo_rows(node, g, pull, NONE)
         for child in (left, right):
             present = child[g, W] + pseudo
             squares += squared_errors(child, node, g, reference, pseudo)
@@ -185,25 +186,25 @@ def _it_arm(node, left, right, arm, reference, rows, n_reg):  # type: ignore[no-
         )
         if pooled <= 0.0:
             return 0.0
-    difference = smoothed_effect(left, node, arm, reference, rows, n_reg, NONE)
-    difference -= smoothed_effect(right, node, arm, reference, rows, n_reg, NONE)
+    difference = smoothed_effect(left, node, arm, reference, pull, NONE)
+    difference -= smoothed_effect(right, node, arm, reference, pull, NONE)
     return difference * difference / (pooled * inverse)
 
 
 @inlined
-def _it_causalml(node, left, right, arm, reference, rows, n_reg):  # type: ignore[no-untyped-def]
+def _it_causalml(node, left, right, arm, reference, pull):  # type: ignore[no-untyped-def]
     """Return CausalML's t^2: Bernoulli variances of the smoothed rates, weights n-1, plain counts."""
     squares = 0.0
     freedom = 0.0
     inverse = 0.0
     for g in (0, arm):
         for child in (left, right):
-            rate = smoothed_mean(child, node, g, reference, rows, n_reg, CAUSALML)
+            rate = smoothed_mean(child, node, g, reference, pull, CAUSALML)
             squares += (child[g, W] - 1.0) * (rate * (1.0 - rate))
             freedom += child[g, W] - 1.0
             inverse += 1.0 / child[g, W]
-    difference = smoothed_effect(left, node, arm, reference, rows, n_reg, CAUSALML)
-    difference -= smoothed_effect(right, node, arm, reference, rows, n_reg, CAUSALML)
+    difference = smoothed_effect(left, node, arm, reference, pull, CAUSALML)
+    difference -= smoothed_effect(right, node, arm, reference, pull, CAUSALML)
     return difference * difference / (squares / freedom * inverse)
 
 
@@ -219,26 +220,27 @@ def it(node, left, right, reference, n_reg, normalization):  # type: ignore[no-u
     if _unsplit(node, left, right):
         return UNDEFINED
     rows = total(node)
+    pull = pull_of(n_reg, rows, normalization)
     gain = 0.0
     for arm in range(1, node.shape[0]):
         if comparable(left, right, arm):
             if normalization == CAUSALML:
-                value = _it_causalml(node, left, right, arm, reference, rows, n_reg)
+                value = _it_causalml(node, left, right, arm, reference, pull)
             else:
-                value = _it_arm(node, left, right, arm, reference, rows, n_reg) / rows
+                value = _it_arm(node, left, right, arm, reference, pull) / rows
             gain += node[arm, W] * value
     gain /= rows - node[0, W]
     return gain if gain < math.inf else UNDEFINED
 
 
 @inlined
-def _log_likelihood(table, node, reference, rows, pseudo):  # type: ignore[no-untyped-def]
-    """Return the maximal log-likelihood of arms and outcomes of ``table`` with ``pseudo`` more rows."""
+def _log_likelihood(table, node, reference, pull):  # type: ignore[no-untyped-def]
+    """Return the maximal log-likelihood of arms and outcomes of ``table`` with its pseudo-rows."""
     squares = 0.0
     cells = 0.0
     arms = 0.0
     for g in range(table.shape[0]):
-        more = pseudo_rows(node, g, rows, pseudo, NONE)
+        more = pseudo_rows(node, g, pull, NONE)
         squares += squared_errors(table, node, g, reference, more)
         cells += table[g, W] + more
         arms += _log_product(table[g, W] + more, table[g, W] + more)
@@ -246,12 +248,12 @@ def _log_likelihood(table, node, reference, rows, pseudo):  # type: ignore[no-un
 
 
 @inlined
-def _log_likelihood_causalml(table, node, reference, rows, n_reg):  # type: ignore[no-untyped-def]
+def _log_likelihood_causalml(table, node, reference, pull):  # type: ignore[no-untyped-def]
     """Return CausalML's: Bernoulli variances of the smoothed rates, plain counts."""
     squares = 0.0
     arms = 0.0
     for g in range(table.shape[0]):
-        rate = smoothed_mean(table, node, g, reference, rows, n_reg, CAUSALML)
+        rate = smoothed_mean(table, node, g, reference, pull, CAUSALML)
         squares += table[g, W] * rate * (1.0 - rate)
         arms += _log_product(table[g, W], table[g, W])
     return arms - _log_product(total(table) / 2.0, total(table) * squares)
@@ -282,26 +284,27 @@ def cit(node, left, right, reference, n_reg, normalization):  # type: ignore[no-
         return UNDEFINED
     rows = total(node)
     if normalization == CAUSALML:
-        gain = _log_likelihood_causalml(left, node, reference, rows, n_reg)
-        gain += _log_likelihood_causalml(right, node, reference, rows, n_reg)
+        pull = n_reg
+        gain = _log_likelihood_causalml(left, node, reference, pull)
+        gain += _log_likelihood_causalml(right, node, reference, pull)
         gain = 2.0 * (gain - _node_log_likelihood_causalml(node, reference, rows))
         return gain if abs(gain) < math.inf else UNDEFINED
-    pseudo = max(n_reg, 1.0)
-    gain = _log_likelihood(left, node, reference, rows, pseudo)
-    gain += _log_likelihood(right, node, reference, rows, pseudo)
-    gain = 2.0 * (gain - _log_likelihood(node, node, reference, rows, 2.0 * pseudo)) / rows
+    pull = pull_of(max(n_reg, 1.0), rows, NONE)
+    gain = _log_likelihood(left, node, reference, pull)
+    gain += _log_likelihood(right, node, reference, pull)
+    gain = 2.0 * (gain - _log_likelihood(node, node, reference, 2.0 * pull)) / rows
     return gain if abs(gain) < math.inf else UNDEFINED
 
 
 @inlined
-def _smoothed_mean_variance(child, node, arm, reference, rows, n_reg):  # type: ignore[no-untyped-def]
+def _smoothed_mean_variance(child, node, arm, reference, pull):  # type: ignore[no-untyped-def]
     """Return the variance of the smoothed mean of ``arm`` in ``child``.
 
     With s = n/(n+k) it is ``s^2*v/n + (1-s^2)*v_node/n_node``: the smoothed mean is s of the child's mean and
     1-s of the node's, and the node's covariance with the child's mean is its own variance.
     """
     present = child[arm, W]
-    pseudo = pseudo_rows(node, arm, rows, n_reg, NONE)
+    pseudo = pseudo_rows(node, arm, pull, NONE)
     within = squared_errors(child, node, arm, reference, pseudo) / (present + pseudo)
     trust = present / (present + pseudo)
     trust *= trust
@@ -309,10 +312,10 @@ def _smoothed_mean_variance(child, node, arm, reference, rows, n_reg):  # type: 
 
 
 @inlined
-def _honest_score(child, node, arm, reference, rows, n_reg):  # type: ignore[no-untyped-def]
-    effect = smoothed_effect(child, node, arm, reference, rows, n_reg, NONE)
-    noise = _smoothed_mean_variance(child, node, arm, reference, rows, n_reg)
-    noise += _smoothed_mean_variance(child, node, 0, reference, rows, n_reg)
+def _honest_score(child, node, arm, reference, pull):  # type: ignore[no-untyped-def]
+    effect = smoothed_effect(child, node, arm, reference, pull, NONE)
+    noise = _smoothed_mean_variance(child, node, arm, reference, pull)
+    noise += _smoothed_mean_variance(child, node, 0, reference, pull)
     return effect * effect - 2.0 * noise
 
 
@@ -337,6 +340,7 @@ def causal_mse(node, left, right, reference, n_reg, normalization):  # type: ign
     if _unsplit(node, left, right):
         return UNDEFINED
     rows = total(node)
+    pull = pull_of(n_reg, rows, NONE)
     share_left = total(left) / rows
     gain = 0.0
     for arm in range(1, node.shape[0]):
@@ -344,8 +348,8 @@ def causal_mse(node, left, right, reference, n_reg, normalization):  # type: ign
             value = share_left * _plain_score(left, arm) + (1.0 - share_left) * _plain_score(right, arm)
             gain += (value - _plain_score(node, arm)) / (node.shape[0] - 1)
         elif comparable(left, right, arm):
-            value = share_left * _honest_score(left, node, arm, reference, rows, n_reg)
-            value += (1.0 - share_left) * _honest_score(right, node, arm, reference, rows, n_reg)
+            value = share_left * _honest_score(left, node, arm, reference, pull)
+            value += (1.0 - share_left) * _honest_score(right, node, arm, reference, pull)
             own = reference[arm] - reference[0]
             noise = variance(node, arm) / node[arm, W] + variance(node, 0) / node[0, W]
             gain += node[arm, W] / (rows - node[0, W]) * (value - (own * own - 2.0 * noise))

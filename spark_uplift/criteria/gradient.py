@@ -28,17 +28,21 @@ def gradient(node, left, right, reference, n_reg, normalization):  # type: ignor
     if rows_left <= 0.0 or rows_right <= 0.0 or node[0, W] <= 0.0:
         return UNDEFINED
     rows = rows_left + rows_right
-    control_mean = node[0, WY] / node[0, W]
-    control_left = (left[0, WY] - left[0, W] * control_mean) * (rows / node[0, W])
-    control_right = (right[0, WY] - right[0, W] * control_mean) * (rows / node[0, W])
+    inverse = 1.0 / node[0, W]
+    mean = node[0, WY] * inverse
+    control_left = (left[0, WY] - left[0, W] * mean) * (rows * inverse)
+    control_right = (right[0, WY] - right[0, W] * mean) * (rows * inverse)
     squares_left = 0.0
     squares_right = 0.0
     for arm in range(1, node.shape[0]):
         if comparable(left, right, arm):
-            mean = node[arm, WY] / node[arm, W]
-            scale = rows / node[arm, W]
-            rho_left = (left[arm, WY] - left[arm, W] * mean) * scale - control_left
-            rho_right = (right[arm, WY] - right[arm, W] * mean) * scale - control_right
+            inverse = 1.0 / node[arm, W]
+            mean = node[arm, WY] * inverse
+            rho_left = (left[arm, WY] - left[arm, W] * mean) * (rows * inverse) - control_left
+            rho_right = (right[arm, WY] - right[arm, W] * mean) * (rows * inverse) - control_right
             squares_left += rho_left * rho_left
             squares_right += rho_right * rho_right
-    return (squares_left / (rows_left + n_reg) + squares_right / (rows_right + n_reg)) / rows
+    # One division for both children: divisions are what this function costs.
+    damped_left = rows_left + n_reg
+    damped_right = rows_right + n_reg
+    return (squares_left * damped_right + squares_right * damped_left) / (damped_left * damped_right * rows)

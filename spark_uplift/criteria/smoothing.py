@@ -32,28 +32,32 @@ def comparable(left, right, arm):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def pseudo_rows(node, arm, rows, n_reg, normalization):  # type: ignore[no-untyped-def]
-    """Return how many of a child's ``n_reg`` pseudo-rows belong to ``arm``; ``rows`` is the node's total."""
-    if normalization == CAUSALML:
-        return n_reg
-    return n_reg * (node[arm, W] / rows)
+def pull_of(n_reg, rows, normalization):  # type: ignore[no-untyped-def]
+    """Return the factor of `pseudo_rows`: ``n_reg`` per row of the node, in CausalML's form per arm."""
+    return n_reg if normalization == CAUSALML else n_reg / rows
 
 
 @inlined
-def smoothed_mean(child, node, arm, reference, rows, n_reg, normalization):  # type: ignore[no-untyped-def]
+def pseudo_rows(node, arm, pull, normalization):  # type: ignore[no-untyped-def]
+    """Return how many of a child's pseudo-rows belong to ``arm``."""
+    return pull if normalization == CAUSALML else pull * node[arm, W]
+
+
+@inlined
+def smoothed_mean(child, node, arm, reference, pull, normalization):  # type: ignore[no-untyped-def]
     """Return the mean outcome of ``arm`` in ``child`` with the pseudo-rows; without rows the reference."""
     present = child[arm, W]
     if present <= 0.0:
         return reference[arm]
-    pseudo = pseudo_rows(node, arm, rows, n_reg, normalization)
+    pseudo = pseudo_rows(node, arm, pull, normalization)
     return (child[arm, WY] + pseudo * reference[arm]) / (present + pseudo)
 
 
 @inlined
-def smoothed_effect(child, node, arm, reference, rows, n_reg, normalization):  # type: ignore[no-untyped-def]
+def smoothed_effect(child, node, arm, reference, pull, normalization):  # type: ignore[no-untyped-def]
     """Return the difference of the smoothed means of ``arm`` and the control in ``child``."""
-    treated = smoothed_mean(child, node, arm, reference, rows, n_reg, normalization)
-    return treated - smoothed_mean(child, node, 0, reference, rows, n_reg, normalization)
+    treated = smoothed_mean(child, node, arm, reference, pull, normalization)
+    return treated - smoothed_mean(child, node, 0, reference, pull, normalization)
 
 
 @inlined
