@@ -53,7 +53,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
-    """Return a function from a name below ``../shared/data`` to its path; it skips the test when that is absent."""
+    """Return a function from a name below ``../shared/data`` to its path; it skips when that is absent."""
 
     def locate(name: str) -> Path:
         found = ROOT.parent / "shared" / "data" / name

@@ -135,7 +135,7 @@ def local_conf(master: str | None = None) -> dict[str, str]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",  # saves start-up time and a port
         "spark.ui.showConsoleProgress": "false",  # it would write over our own progress
-        # Our tables are addressed by path; without this Spark leaves an empty folder in the working directory.
+        # Tables are addressed by path; without this Spark leaves an empty folder where it was started.
         "spark.sql.warehouse.dir": (Path(tempfile.gettempdir()) / "spark_uplift-catalog").as_uri(),
         "spark.sql.session.timeZone": "UTC",  # timestamps in tables are UTC
         # A stack capture at each DataFrame call, of no use where errors name our own functions.

@@ -54,8 +54,8 @@ def path(warehouse: str | Path, name: str) -> str:
     schemas.table(name)
     root = str(warehouse)
     if "`" in root or any(ord(char) < 32 for char in root):
-        raise TableError(bad_value("warehouse", "the configuration", "a path without ` and control
-        characters", root))
+        expected = "a path without ` and control characters"
+        raise TableError(bad_value("warehouse", "the configuration", expected, root))
     local = _local(root)
     return f"{local or root.rstrip('/')}/{name}"
 
@@ -92,6 +92,7 @@ def ensure(spark: SparkSession, warehouse: str | Path, name: str) -> str:
     _require_writable(warehouse)
     if exists(spark, warehouse, name):
         return location
+    _require_vacant(location, name)
     declared = schemas.table(name)
     comment = declared.comment.replace("\\", "\\\\").replace("'", "\\'")
     cluster = f"CLUSTER BY ({', '.join(declared.clustering)}) " if declared.clustering else ""
@@ -107,7 +108,9 @@ def ensure(spark: SparkSession, warehouse: str | Path, name: str) -> str:
     except Exception as error:
         if exists(spark, warehouse, name):
             return location
-        raise TableError(_not_created(name, location, error)) from error
+        raise TableError(
+            f"The table {name!r} can't be created at {location}: {_first_line(error)}"
+        ) from error
     return location
 
 
@@ -262,8 +265,12 @@ def _conform(df: DataFrame, declared: schemas.Table, keys: Mapping[str, str]) ->
     if faults:
         raise TableError(f"The rows don't fit the table {declared.name!r}: {'; '.join(faults)}.")
     selected = [
-        (F.lit(keys[column.name]) if column.name in keys and column.name not in present else
-        F.col(column.name)) .cast(column.type.lower())
+        (
+            F.lit(keys[column.name])
+            if column.name in keys and column.name not in present
+            else F.col(column.name)
+        )
+        .cast(column.type.lower())
         .alias(column.name)
         for column in declared.columns
     ]
@@ -274,8 +281,9 @@ def _check_keys(declared: schemas.Table, keys: Mapping[str, str], txn: tuple[str
     strange = [key for key in keys if key not in declared.replace_keys]
     if strange or (txn is None and declared.replace_keys[0] not in keys):
         raise TableError(
-            bad_value("keys", f"write to {declared.name!r}", f"values for {list(declared.replace_keys)}",
-            keys)
+            bad_value(
+                "keys", f"write to {declared.name!r}", f"values for {list(declared.replace_keys)}", keys
+            )
         )
     bad = [key for key, value in keys.items() if not isinstance(value, str) or not value]
     if bad:
@@ -292,7 +300,7 @@ def _quote(column: str) -> str:
 
 
 def _allow_names(spark: SparkSession, location: str, columns: list[str]) -> None:
-    """Switch column mapping on when a feature's name needs it, and only then: it narrows the choice of readers."""
+    """Switch column mapping on only when a feature's name needs it: it narrows the choice of readers."""
     if any(_REFUSED_IN_NAMES.search(column) for column in columns):
         spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
 
@@ -341,13 +349,14 @@ def _require_writable(warehouse: str | Path) -> None:
         )
 
 
-def _not_created(name: str, location: str, error: Exception) -> str:
-    if "NON_EMPTY" in str(error) or "non-empty" in str(error):
-        return (
-            f"The folder {location} holds files that are not the table {name!r} of spark_uplift and is left alone. "
-            "Hint: choose another warehouse."
+def _require_vacant(location: str, name: str) -> None:
+    """Refuse a local folder with files in it: Delta would make its table around them."""
+    local = Path(location)
+    if local.is_dir() and not (local / "_delta_log").exists() and any(local.iterdir()):
+        raise TableError(
+            f"The folder {location} holds files that are not the table {name!r} of spark_uplift and is left "
+            "alone. Hint: choose another warehouse."
         )
-    return f"The table {name!r} can't be created at {location}: {_first_line(error)}"
 
 
 def _not_written(name: str, location: str, error: Exception) -> str:
@@ -361,8 +370,12 @@ def _is_missing(error: Exception) -> bool:
     text = str(error)
     return any(
         mark in text
-        for mark in ("DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "PATH_NOT_FOUND",
-        "TABLE_OR_VIEW_NOT_FOUND")
+        for mark in (
+            "DELTA_TABLE_NOT_FOUND",
+            "DELTA_MISSING_DELTA_TABLE",
+            "PATH_NOT_FOUND",
+            "TABLE_OR_VIEW_NOT_FOUND",
+        )
     ) or ("is not a Delta table" in text)
 
 
@@ -379,5 +392,5 @@ def _is_conflict(error: Exception) -> bool:
 def _first_line(error: Exception) -> str:
     """Return the sentence of an error without the JVM's stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if "[" in line and "]" in line), lines[0] if lines else type(error).__name__)
-    return told[:500]
+    named = [line for line in lines if "[" in line and "]" in line]  # Spark's and Delta's error conditions
+    return (named or lines or [type(error).__name__])[0][:500]
