@@ -101,5 +101,5 @@ def find(name: str, style: str = "grf", *, k: float | None = None, strategy: str
     names = sorted(n for s, n in [*METRICS, *FAMILIES] if s == style)
     near = nearest(name, names)
     others = sorted(s for s, n in METRICS if n == name)
-    hint = f"did you mean {near!r}?" if near else (f"styles with {name!r}: {others}." if others else None)
+    hint = f"styles with {name!r}: {others}." if others else (f"did you mean {near!r}?" if near else None)
     raise DataError(bad_value("name", "metrics", f"one of {names} for style {style!r}", name, hint))

@@ -89,7 +89,7 @@ def _toc(pair: Pair) -> F64:
 
 
 def _rate_qini(pair: Pair) -> F64:
-    """Sum of q * TOC at the midpoints of rows / sum of q. Both are straight within a tie, up to O(rows^-2)."""
+    """Sum of q * TOC at the midpoints of rows / sum of q, both straight within a tie."""
     return _rate(pair, inverse=False)
 
 

@@ -27,7 +27,7 @@ from spark_uplift.metrics.curves import F64
 from spark_uplift.metrics.pair import CONTROL, TREATED, Pair, divide
 from spark_uplift.metrics.registry import Metric, register
 
-__all__ = ["average_effect", "autoc", "qini"]
+__all__ = ["autoc", "average_effect", "qini"]
 
 
 def autoc(pair: Pair) -> F64:
