@@ -1,7 +1,7 @@
 """Puts the page together: rows in, one self-contained HTML page out.
 
-The page needs no network and allows none: a content security policy names the hashes of its own scripts and nothing
-else, so a script that slipped in through data would not run even if it were not escaped.
+The page needs no network and allows none: a content security policy names the hashes of its own scripts and
+nothing else, so a script that slipped in through data would not run even if it were not escaped.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from markupsafe import Markup
 from spark_uplift import __version__
 from spark_uplift.report import sections
 from spark_uplift.report.charts import CHARTS
-from spark_uplift.report.figure import ARM_COLOURS, DARK
+from spark_uplift.report.figure import ARM_COLOURS, DARK, Figure
 from spark_uplift.report.findings import Finding, findings
-from spark_uplift.report.format import THIN, Scale, count, date, finite
+from spark_uplift.report.format import Scale, count, date, finite
 from spark_uplift.report.inputs import ReportInputs
 from spark_uplift.report.summary import Summary, summarise
 
 __all__ = ["CONTENTS", "ReportInputs", "render"]
 
 CONTENTS = (
-    ("summary", "Summary"),
-    ("experiment", "The experiment and its checks"),
-    ("effects", "Effect per arm"),
-    ("curves", "Uplift and Qini curves"),
-    ("toc", "TOC: advantage over the average"),
-    ("buckets", "Uplift by group"),
-    ("segments", "Top segments"),
-    ("importance", "Feature importances"),
-    ("scores", "Distribution of scores"),
-    ("metrics", "Metrics and their formulas"),
-    ("card", "Model card"),
+    ("summary", "Summary", "Summary"),
+    ("experiment", "Experiment", "The experiment and its checks"),
+    ("effects", "Effects", "Effect per arm"),
+    ("curves", "Curves", "Uplift and Qini curves"),
+    ("toc", "TOC", "TOC: advantage over the average"),
+    ("buckets", "Uplift table", "Uplift table by predicted uplift"),
+    ("segments", "Segments", "Top segments"),
+    ("importance", "Features", "Feature importances"),
+    ("scores", "Scores", "Distribution of scores"),
+    ("metrics", "Metrics", "Metrics and their formulas"),
+    ("card", "Model card", "Model card"),
 )
-"""Sections of the page: anchor and heading, in order."""
+"""Sections of the page in order: anchor, name in the list of contents, heading."""
 
 _UNIT = "units of outcome"
 
@@ -56,7 +56,8 @@ def render(inputs: ReportInputs) -> str:
     Returns
     -------
     str
-        A complete HTML document, about 1.3 MB (most of it the charting library), without any outside reference.
+        A complete HTML document, about 1.3 MB (most of it the charting library), without any outside
+        reference.
     """
     scale = _scale(inputs)
     found = findings(inputs)
@@ -65,15 +66,16 @@ def render(inputs: ReportInputs) -> str:
     planner = _planner(found, summary, scale)
     scripts = {name: _script(name) for name in ("boot_js", "plotly_js", "report_js")}
     figures = {
-        f"{name}-{i}": figure.spec for name, view in charts.items() for i, figure in enumerate(view["figures"])
+        f"{name}-{i}": figure.spec
+        for name, view in charts.items()
+        for i, figure in enumerate(view["figures"])
     }
     context = {
         "title": _title(inputs),
         "byline": _byline(inputs),
-        "contents": CONTENTS,
+        "contents": _contents(inputs),
         "palette": [(colour, DARK[colour]) for colour in ARM_COLOURS],
         "version": __version__,
-        "thin": THIN,
         "scale": scale,
         "summary": summary,
         "charts": charts,
@@ -91,7 +93,9 @@ def render(inputs: ReportInputs) -> str:
         "card": sections.card_view(inputs),
         "css": Markup(_resource("templates/report.css")),
         "script_hashes": Markup(" ".join(_csp_hash(script) for script in scripts.values())),
-        "data_json": embed_json({"figures": figures, "dark": DARK, "planner": planner["steps"] if planner else []}),
+        "data_json": embed_json(
+            {"figures": figures, "dark": DARK, "planner": planner["steps"] if planner else []}
+        ),
         **scripts,
     }
     return _environment().get_template("report.html.j2").render(context)
@@ -120,6 +124,13 @@ def _scale(inputs: ReportInputs) -> Scale:
     )
 
 
+def _contents(inputs: ReportInputs) -> list[tuple[str, str, str]]:
+    """The sections, with the uplift table called by what its groups are."""
+    by_decile = max((row["bucket"] for row in inputs.uplift_table), default=0) == 10
+    name = "Uplift table by decile" if by_decile else "Uplift table by group"
+    return [(anchor, short, name if anchor == "buckets" else heading) for anchor, short, heading in CONTENTS]
+
+
 def _title(inputs: ReportInputs) -> str:
     return str(inputs.experiment[0]["name"]) if inputs.experiment else "Experiment"
 
@@ -128,7 +139,7 @@ def _byline(inputs: ReportInputs) -> list[str]:
     parts = []
     if inputs.experiment:
         row = inputs.experiment[0]
-        parts += [f"outcome {row['outcome']}", f"control {row['control']}", f"{count(row['rows_in'])} rows"]
+        parts += [f"Outcome: {row['outcome']}", f"Control: {row['control']}", f"{count(row['rows_in'])} rows"]
     if inputs.model_card.get("created_at") is not None:
         parts.append(date(inputs.model_card["created_at"]))
     return parts
@@ -144,14 +155,14 @@ def _evaluated_rows(inputs: ReportInputs) -> str:
     return "the evaluated rows"
 
 
-def _chart_view(figures: Sequence[Any], caption: str) -> dict[str, Any]:
+def _chart_view(figures: Sequence[Figure], caption: str) -> dict[str, Any]:
     columns = {1: 1, 2: 2, 4: 2}.get(len(figures), 3)
     return {"figures": figures, "columns": columns, "caption": caption}
 
 
 def _planner(found: Sequence[Finding], summary: Summary, scale: Scale) -> dict[str, Any] | None:
     """The steps of the "how many to treat" slider, and where it starts."""
-    steps = sections.steps_view(found, scale)
+    steps = sections.steps_view(list(found), scale)
     if not steps:
         return None
     arms = list(steps)
@@ -181,7 +192,11 @@ def _environment() -> Environment:
         return _resource(f"templates/{name}")
 
     environment = Environment(
-        loader=FunctionLoader(load), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(load),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["tone"] = _tone
     return environment

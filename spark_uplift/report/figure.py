@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spark_uplift.report.findings import arm_names
-from spark_uplift.report.format import PER, Estimate, shorten
+from spark_uplift.report.format import PER, Estimate, Scale, shorten
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 
 Spec = dict[str, Any]
 
-# Okabe & Ito (2008), safe for the common colour-vision deficiencies; its yellow is left out (too pale on white).
+# After Okabe & Ito (2008), told apart with the common colour-vision deficiencies; their yellow is too pale.
 ARM_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a8518a", "#b07d00", "#3a8fc4")
 INK, SOFT, GRID, PAPER = "#1c2128", "#59636e", "#e3e7eb", "#ffffff"
 DARK = {
@@ -31,19 +31,20 @@ DARK = {
 
 BAND_ALPHA = "2e"
 MAX_POINTS = 120
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
+FONT = (
+    "-apple-system, BlinkMacSystemFont, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', "
+    "'Liberation Sans', Arial, sans-serif"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One drawing and the words around it.
+    """One drawing.
 
     Attributes
     ----------
     title : str
         Plain text above the drawing; empty when the section's heading says it.
-    caption : str
-        Plain text below it: how to read it.
     spec : dict
         ``data`` and ``layout`` in plotly's schema, JSON-ready.
     colour : str or None
@@ -51,9 +52,33 @@ class Figure:
     """
 
     title: str
-    caption: str
     spec: Spec
     colour: str | None = None
+
+
+Draw = Callable[[ReportInputs, Scale], list[Figure]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A registered chart: figures from inputs, side by side when there are several."""
+
+    name: str
+    draw: Draw
+    caption: str
+
+
+CHARTS: dict[str, Chart] = {}
+
+
+def register(name: str, caption: str) -> Callable[[Draw], Draw]:
+    """Add a chart to the registry, with the caption that explains it."""
+
+    def add(draw: Draw) -> Draw:
+        CHARTS[name] = Chart(name, draw, caption)
+        return draw
+
+    return add
 
 
 def label(text: Any, most: int = 28) -> str:
@@ -81,6 +106,7 @@ def rounded(value: float | None) -> float | None:
 
 
 def axes_layout(x_title: str, y_title: str, height: int, **more: Any) -> Spec:
+    """A quiet layout of ``height`` pixels; ``more`` adds to a part of it (a dict) or replaces it."""
     axis = {
         "automargin": True,
         "gridcolor": GRID,
@@ -89,11 +115,13 @@ def axes_layout(x_title: str, y_title: str, height: int, **more: Any) -> Spec:
         "zerolinewidth": 1,
         "tickfont": {"color": SOFT, "size": 12},
         "fixedrange": True,
+        "tickangle": 0,
+        "separatethousands": True,
     }
     layout: Spec = {
         "height": height,
         "autosize": True,
-        "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+        "margin": {"l": 8, "r": 26, "t": 8, "b": 8},
         "paper_bgcolor": "#00000000",
         "plot_bgcolor": "#00000000",
         "font": {"family": FONT, "size": 13, "color": INK},
@@ -101,7 +129,11 @@ def axes_layout(x_title: str, y_title: str, height: int, **more: Any) -> Spec:
         "showlegend": False,
         "dragmode": False,
         "hovermode": "x",
-        "hoverlabel": {"bgcolor": PAPER, "bordercolor": GRID, "font": {"family": FONT, "size": 13, "color": INK}},
+        "hoverlabel": {
+            "bgcolor": PAPER,
+            "bordercolor": GRID,
+            "font": {"family": FONT, "size": 13, "color": INK},
+        },
         "xaxis": {**axis, "title": {"text": x_title, "font": {"color": SOFT, "size": 12}, "standoff": 8}},
         "yaxis": {**axis, "title": {"text": y_title, "font": {"color": SOFT, "size": 12}, "standoff": 6}},
     }
@@ -123,6 +155,7 @@ def _complete(estimate: Estimate) -> bool:
 
 
 def scaled(values: Iterable[float | None]) -> list[float | None]:
+    """Effects per unit as effects per 1,000 units."""
     return [None if value is None else rounded(value * PER) for value in values]
 
 

@@ -1,8 +1,8 @@
 """What the evaluation says about every arm: the facts that the summary puts in words.
 
-Whether targeting helps is decided by the AUTOC (Yadlowsky et al. 2021, "Evaluating treatment prioritization rules
-via rank-weighted average treatment effects"): the mean, over all shares treated, of the effect among those ranked
-first less the average effect. It is 0 for a ranking at random, whatever the average effect.
+Whether targeting helps is decided by the AUTOC (Yadlowsky et al. 2021, "Evaluating treatment prioritization
+rules via rank-weighted average treatment effects"): the mean, over all shares treated, of the effect among
+those ranked first less the average effect. It is 0 for a ranking at random, whatever the average effect.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from spark_uplift.report.format import Estimate
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 
 TOP_SHARE = 0.3
-"""Share that the headline speaks of: fixed beforehand, because the best of several shares would flatter itself."""
+"""Share that the headline speaks of: fixed beforehand, because the best of several would flatter itself."""
 
 ALL_ARMS = "all arms"
 
@@ -82,7 +82,9 @@ def arm_names(inputs: ReportInputs) -> list[str]:
     control = inputs.experiment[0]["control"] if inputs.experiment else None
     lists = (inputs.uplift_table, inputs.evaluation_metrics, inputs.evaluation_curves, inputs.segments)
     names = {str(row["arm"]) for rows in lists for row in rows if row["arm"] is not None}
-    names |= {str(row["arm"]) for row in (*inputs.score_histogram, *inputs.arm_counts) if row["arm"] is not None}
+    names |= {
+        str(row["arm"]) for row in (*inputs.score_histogram, *inputs.arm_counts) if row["arm"] is not None
+    }
     return sorted(names - {str(control), ALL_ARMS})
 
 
@@ -104,14 +106,17 @@ def findings(inputs: ReportInputs) -> list[Finding]:
     """One finding per arm that was evaluated, in the arms' fixed order."""
     found = []
     for arm in arm_names(inputs):
-        buckets = sorted((row for row in inputs.uplift_table if row["arm"] == arm), key=lambda row: row["bucket"])
+        buckets = sorted(
+            (row for row in inputs.uplift_table if row["arm"] == arm), key=lambda row: row["bucket"]
+        )
         autoc = find_metric(inputs.evaluation_metrics, arm, ["autoc"])
         if buckets or autoc:
-            found.append(_finding(arm, estimate_of(autoc), buckets))
+            average = estimate_of(find_metric(inputs.evaluation_metrics, arm, ["ate"]))
+            found.append(_finding(arm, estimate_of(autoc), average, buckets))
     return found
 
 
-def _finding(arm: str, autoc: Estimate, buckets: Rows) -> Finding:
+def _finding(arm: str, autoc: Estimate, average: Estimate, buckets: Rows) -> Finding:
     total = buckets[-1]["cumulative_n"] if buckets else 0
     steps = tuple(
         Step(
@@ -121,10 +126,13 @@ def _finding(arm: str, autoc: Estimate, buckets: Rows) -> Finding:
         for row in buckets
         if total
     )
-    everybody = steps[-1].effect if steps else Estimate(None)
+    everybody = steps[-1].effect if steps else average
     n_treated = sum(row["n_treated"] for row in buckets)
     n_control = sum(row["n_control"] for row in buckets)
-    treated, control = _mean(buckets, "mean_treated", "n_treated"), _mean(buckets, "mean_control", "n_control")
+    treated, control = (
+        _mean(buckets, "mean_treated", "n_treated"),
+        _mean(buckets, "mean_control", "n_control"),
+    )
     return Finding(arm, autoc, everybody, steps, n_treated, n_control, treated, control)
 
 

@@ -1,7 +1,7 @@
 """Numbers as plain text: per 1,000 units, percent, intervals.
 
-Thousands are grouped by commas, a real minus sign is used, and a narrow no-break space keeps a number with its
-percent sign. A missing number is an en dash, never "nan".
+Thousands are grouped by commas, a real minus sign is used, and a narrow no-break space keeps a number with
+its percent sign. A missing number is an en dash, never "nan".
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def finite(value: Any) -> float | None:
 
 
 def decimals_for(half_width: float | None, most: int = 6) -> int:
-    """Decimals that show two significant digits of an uncertainty (fewer would hide it, more would be noise)."""
+    """Decimals that show two significant digits of an uncertainty: fewer would hide it, more are noise."""
     if half_width is None or half_width <= 0:
         return 0
     return min(most, max(0, 1 - math.floor(math.log10(half_width))))
@@ -79,7 +79,7 @@ def percent(share: Any, decimals: int = 0) -> str:
 
 
 def interval(lower: Any, upper: Any, decimals: int | None = None) -> str:
-    """ "a to b", or "no interval" when a bound is missing."""
+    """Return "a to b", or "no interval" when a bound is missing."""
     if finite(lower) is None or finite(upper) is None:
         return "no interval"
     return f"{plain(lower, decimals)} to {plain(upper, decimals)}"
@@ -105,7 +105,7 @@ def date(value: Any) -> str:
 
 
 def shorten(text: str, most: int = 28) -> str:
-    """The text, cut in the middle of nothing: its beginning and an ellipsis when it is longer than ``most``."""
+    """The text, or its beginning and an ellipsis when it is longer than ``most`` characters."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "\u2026"
 
 
@@ -131,7 +131,7 @@ class Estimate:
 
     @property
     def sign(self) -> int | None:
-        """1 or -1 when the whole interval lies on that side of 0, 0 when it covers 0, None without an interval."""
+        """1 or -1: the whole interval lies on that side of 0. 0: it covers 0. None: no interval."""
         if self.lower is None or self.upper is None:
             return None
         return 1 if self.lower > 0 else -1 if self.upper < 0 else 0
@@ -165,8 +165,12 @@ class Scale:
 
     @property
     def interval_name(self) -> str:
-        """ "95 % interval", or "interval" when the level is not known."""
-        return "interval" if self.level is None else f"{percent(self.level, _level_decimals(self.level))} interval"
+        """Return "95 % interval", or "interval" when the level is not known."""
+        return (
+            "interval"
+            if self.level is None
+            else f"{percent(self.level, _level_decimals(self.level))} interval"
+        )
 
     def decimals(self, estimates: Iterable[Estimate]) -> int:
         """Decimals for a column of effects: from the median half-width, so that the column lines up."""
@@ -185,6 +189,10 @@ class Scale:
         if estimate.lower is None or estimate.upper is None:
             return "no interval"
         return interval(estimate.lower * PER, estimate.upper * PER, decimals)
+
+    def effect_text(self, estimate: Estimate, decimals: int | None = None) -> str:
+        """Return "+x (a to b)", per 1,000 units."""
+        return f"{self.effect(estimate.value, decimals)} ({self.effect_interval(estimate, decimals)})"
 
     def mean(self, value: Any) -> str:
         """An arm's mean outcome: percent when binary, else outcome units per unit."""

@@ -17,23 +17,22 @@ OUTCOME_KINDS = ("binary", "continuous")
 
 # The columns that the page reads, not the tables' schemas (those are in `schemas`): a row may carry more.
 COLUMNS_READ: dict[str, tuple[str, ...]] = {
-    "experiment": ("name", "source", "treatment", "control", "outcome", "features", "rows_in", "rows_quarantined"),
-    "check_results": ("check", "status", "column_name", "value", "threshold", "unit", "message", "hint"),
-    "evaluation_metrics": ("arm", "metric", "style", "value", "lower", "upper", "level", "n", "bootstrap", "exact", "formula"),
-    "evaluation_curves": ("arm", "curve", "fraction", "value", "lower", "upper", "baseline"),
-    "uplift_table": (
-        "arm", "bucket", "n", "n_treated", "n_control", "predicted", "mean_treated", "mean_control", "uplift", "lower",
-        "upper", "cumulative_n", "cumulative_uplift", "cumulative_lower", "cumulative_upper",
-    ),
-    "segments": (
-        "segment", "rule", "share", "arm", "n", "n_treated", "n_control", "mean_treated", "mean_control", "uplift",
-        "lower", "upper", "recommended",
-    ),
-    "feature_importance": ("feature", "method", "importance", "std_error"),
-    "score_histogram": ("arm", "lower", "upper", "count"),
-    "quarantine_counts": ("reason", "count"),
-    "arm_counts": ("arm", "count", "design_share"),
-}  # fmt: skip
+    name: tuple(columns.split())
+    for name, columns in {
+        "experiment": "name source treatment control outcome features rows_in rows_quarantined",
+        "check_results": "check status column_name value threshold unit message hint",
+        "evaluation_metrics": "arm metric style value lower upper level n bootstrap exact formula",
+        "evaluation_curves": "arm curve fraction value lower upper baseline",
+        "uplift_table": "arm bucket n n_treated n_control predicted mean_treated mean_control "
+        "uplift lower upper cumulative_n cumulative_uplift cumulative_lower cumulative_upper",
+        "segments": "segment rule share arm n n_treated n_control mean_treated mean_control "
+        "uplift lower upper recommended",
+        "feature_importance": "feature method importance std_error",
+        "score_histogram": "arm lower upper count",
+        "quarantine_counts": "reason count",
+        "arm_counts": "arm count design_share",
+    }.items()
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,8 @@ class ReportInputs:
     ----------
     experiment : sequence of mapping
         The row of table ``experiments`` (one row, or none).
-    check_results, evaluation_metrics, evaluation_curves, uplift_table, segments, feature_importance : sequence of mapping
+    check_results, evaluation_metrics, evaluation_curves, uplift_table, segments, feature_importance :
+    sequence of mapping
         Rows of the tables of the same names, for one run. Effects and means are in outcome units per unit,
         ``share`` and ``fraction`` in 0..1.
     score_histogram : sequence of mapping
@@ -52,19 +52,19 @@ class ReportInputs:
     quarantine_counts : sequence of mapping
         ``reason, count``: rows set aside, by reason.
     arm_counts : sequence of mapping
-        ``arm, count, design_share``: usable rows of every arm, control included; ``design_share`` in 0..1 or None.
-        When empty, the counts come from ``uplift_table`` (the evaluated rows only).
+        ``arm, count, design_share``: usable rows of every arm, control included; ``design_share`` in 0..1
+        or None. When empty, the counts come from ``uplift_table`` (the evaluated rows only).
     model_card : mapping
-        Any of ``config_yaml, data_version, digest, library_versions (mapping), forest_parameters (mapping), run_id,
-        model_id, mlflow_model_uri, created_at``; what is missing reads "not recorded".
+        Any of ``config_yaml, data_version, digest, library_versions (mapping), forest_parameters (mapping),
+        run_id, model_id, mlflow_model_uri, created_at``; what is missing reads "not recorded".
     outcome : mapping
         ``name``, ``kind`` ("binary" or "continuous") and ``unit`` (plural noun such as "visits").
 
     Raises
     ------
     DataError
-        A row lacks a column that the page reads, ``experiment`` has several rows, or the outcome's kind is unknown;
-        all faults together.
+        A row lacks a column that the page reads, ``experiment`` has several rows, or the outcome's kind is
+        unknown; all faults together.
     """
 
     experiment: Rows
@@ -81,13 +81,21 @@ class ReportInputs:
     outcome: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        faults = [fault for name, columns in COLUMNS_READ.items() for fault in _missing(name, getattr(self, name), columns)]
+        faults = [
+            fault
+            for name, columns in COLUMNS_READ.items()
+            for fault in _missing(name, getattr(self, name), columns)
+        ]
         if len(self.experiment) > 1:
             got = f"{len(self.experiment)} rows"
-            faults.append(bad_value("experiment", "ReportInputs", "one row or none", got, "filter the table by run_id"))
+            faults.append(
+                bad_value("experiment", "ReportInputs", "one row or none", got, "filter the table by run_id")
+            )
         kind = self.outcome.get("kind", "continuous")
         if kind not in OUTCOME_KINDS:
-            faults.append(bad_value("outcome", "ReportInputs", f"a mapping with a kind among {OUTCOME_KINDS}", kind))
+            faults.append(
+                bad_value("outcome", "ReportInputs", f"a mapping with a kind among {OUTCOME_KINDS}", kind)
+            )
         if faults:
             raise DataError(faults)
 

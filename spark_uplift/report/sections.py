@@ -6,23 +6,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spark_uplift.report.figure import arm_colours
-from spark_uplift.report.findings import Finding, findings
+from spark_uplift.report.findings import Finding
 from spark_uplift.report.format import (
+    MINUS,
     MISSING,
-    PER,
     Estimate,
     Scale,
     count,
     date,
+    decimals_for,
     finite,
     interval,
     metric,
     percent,
-    plain,
 )
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 
 MAX_SEGMENTS = 12
+MAX_PASSED_APART = 2
 STATUS_ORDER = ("fail", "warn", "pass", "skip")
 STATUS_WORDS = {"fail": "failed", "warn": "warning", "pass": "passed", "skip": "skipped"}
 STYLE_ORDER = ("grf", "spark_uplift", "sklift", "causalml", "ydf", "h2o")
@@ -36,6 +37,7 @@ def experiment_view(inputs: ReportInputs) -> View:
         return {"facts": [], "rows_in": None}
     row = inputs.experiment[0]
     features = list(row["features"] or [])
+    set_aside = _share(row["rows_quarantined"], row["rows_in"])
     facts = [
         ("Source", str(row["source"])),
         ("Treatment column", str(row["treatment"])),
@@ -43,7 +45,7 @@ def experiment_view(inputs: ReportInputs) -> View:
         ("Outcome", str(row["outcome"])),
         (f"Features ({len(features)})", ", ".join(map(str, features)) or MISSING),
         ("Rows read", count(row["rows_in"])),
-        ("Rows set aside", f"{count(row['rows_quarantined'])} ({percent(_share(row['rows_quarantined'], row['rows_in']), 2)})"),
+        ("Rows set aside", f"{count(row['rows_quarantined'])} ({percent(set_aside, 2)})"),
     ]
     return {"facts": facts, "rows_in": row["rows_in"]}
 
@@ -80,32 +82,57 @@ def arms_view(inputs: ReportInputs, found: list[Finding]) -> list[View]:
 def checks_view(inputs: ReportInputs) -> list[View]:
     """Check results, the worst first."""
     rank = {status: i for i, status in enumerate(STATUS_ORDER)}
-    rows = sorted(inputs.check_results, key=lambda row: (rank.get(row["status"], 0), str(row["check"])))
-    return [
-        {
-            "check": str(row["check"]).replace("_", " "),
-            "column": row["column_name"],
-            "status": row["status"] if row["status"] in rank else "fail",
-            "word": STATUS_WORDS.get(row["status"], str(row["status"])),
-            "message": row["message"] or "",
-            "hint": row["hint"] or "",
-            "measured": _measured(row),
-        }
-        for row in rows
-    ]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(inputs.check_results, key=lambda row: (rank.get(row["status"], 0), str(row["check"]))):
+        groups.setdefault((row["status"], str(row["check"])), []).append(row)
+    views = []
+    for (status, _), rows in groups.items():
+        together = status in ("pass", "skip") and len(rows) > MAX_PASSED_APART
+        views += [_check_together(rows)] if together else [_check_line(row) for row in rows]
+    return views
+
+
+def _check_line(row: Row) -> View:
+    return {
+        "check": str(row["check"]).replace("_", " "),
+        "column": row["column_name"],
+        "status": row["status"] if row["status"] in STATUS_WORDS else "fail",
+        "word": STATUS_WORDS.get(row["status"], str(row["status"])),
+        "message": row["message"] or "",
+        "hint": row["hint"] or "",
+        "measured": _measured(row),
+    }
+
+
+def _check_together(rows: list[Row]) -> View:
+    """One line for a check that went well on many columns, which would hide those that did not."""
+    columns = ", ".join(str(row["column_name"]) for row in rows)
+    return {
+        **_check_line(rows[0]),
+        "column": None,
+        "measured": "",
+        "message": f"{len(rows)} columns: {columns}.",
+        "hint": "",
+    }
 
 
 def _measured(row: Row) -> str:
     if finite(row["value"]) is None:
         return ""
-    unit = f" {row['unit']}" if row["unit"] else ""
-    limit = "" if finite(row["threshold"]) is None else f", limit {metric(row['threshold'])}"
-    return f"{metric(row['value'])}{unit}{limit}"
+    unit = str(row["unit"] or "value")
+    limit = "" if finite(row["threshold"]) is None else f", limit {_in_unit(row['threshold'], unit)}"
+    return f"{unit} {_in_unit(row['value'], unit)}{limit}"
+
+
+def _in_unit(value: float, unit: str) -> str:
+    return percent(value, 1) if unit == "share" else f"{value:.3g}".replace("-", MINUS)
 
 
 def failed_checks(inputs: ReportInputs) -> list[str]:
     """Names of the checks that failed, each once."""
-    return sorted({str(row["check"]).replace("_", " ") for row in inputs.check_results if row["status"] == "fail"})
+    return sorted(
+        {str(row["check"]).replace("_", " ") for row in inputs.check_results if row["status"] == "fail"}
+    )
 
 
 def quarantine_view(inputs: ReportInputs) -> list[View]:
@@ -137,7 +164,9 @@ def effects_view(inputs: ReportInputs, found: list[Finding], scale: Scale) -> li
             "mean_control": scale.mean(finding.mean_control),
             "effect": scale.effect(finding.everybody.value, decimals),
             "interval": scale.effect_interval(finding.everybody, decimals),
-            "reading": {1: "raises the outcome", -1: "lowers the outcome", 0: "no proven effect", None: ""}[finding.everybody.sign],
+            "reading": {1: "raises the outcome", -1: "lowers the outcome", 0: "no proven effect", None: ""}[
+                finding.everybody.sign
+            ],
         }
         for finding in found
         if finding.everybody.value is not None
@@ -169,11 +198,16 @@ def buckets_view(inputs: ReportInputs, scale: Scale) -> list[View]:
     """One uplift table per arm."""
     tables = []
     for arm, colour in arm_colours(inputs).items():
-        rows = sorted((row for row in inputs.uplift_table if row["arm"] == arm), key=lambda row: row["bucket"])
+        rows = sorted(
+            (row for row in inputs.uplift_table if row["arm"] == arm), key=lambda row: row["bucket"]
+        )
         estimates = [Estimate.of(row["uplift"], row["lower"], row["upper"]) for row in rows]
         decimals = scale.decimals(estimates)
         if rows:
-            lines = [_bucket_line(row, estimate, scale, decimals) for row, estimate in zip(rows, estimates, strict=True)]
+            lines = [
+                _bucket_line(row, estimate, scale, decimals)
+                for row, estimate in zip(rows, estimates, strict=True)
+            ]
             tables.append({"arm": arm, "colour": colour, "rows": lines})
     return tables
 
@@ -259,11 +293,16 @@ class Ruler:
 def metrics_view(inputs: ReportInputs) -> View:
     """One line per metric and style with a cell per arm, so that a formula is written once."""
     arms = sorted({_arm_of(row) for row in inputs.evaluation_metrics})
-    keys = sorted({(str(row["metric"]), str(row["style"]), str(row["formula"])) for row in inputs.evaluation_metrics}, key=_metric_rank)
+    keys = sorted(
+        {(str(row["metric"]), str(row["style"]), str(row["formula"])) for row in inputs.evaluation_metrics},
+        key=_metric_rank,
+    )
     cells = {(str(r["metric"]), str(r["style"]), _arm_of(r)): r for r in inputs.evaluation_metrics}
     lines = [
         {
-            "metric": name.upper() if name.lower() in ("autoc", "qini", "auuc", "ate") else name.replace("_", " "),
+            "metric": name.upper()
+            if name.lower() in ("autoc", "qini", "auuc", "ate")
+            else name.replace("_", " "),
             "style": style,
             "formula": formula,
             "cells": [_metric_cell(cells.get((name, style, arm))) for arm in arms],
@@ -281,16 +320,24 @@ def _metric_rank(key: tuple[str, str, str]) -> tuple[int, int, str, str]:
     name, style, _ = key
     headline = ("autoc", "qini", "auuc")
     style_rank = STYLE_ORDER.index(style) if style in STYLE_ORDER else len(STYLE_ORDER)
-    return (style_rank, headline.index(name.lower()) if name.lower() in headline else len(headline), name, style)
+    return (
+        style_rank,
+        headline.index(name.lower()) if name.lower() in headline else len(headline),
+        name,
+        style,
+    )
 
 
 def _metric_cell(row: Row | None) -> View:
     if row is None:
         return {"value": MISSING, "interval": ""}
-    bounded = finite(row["lower"]) is not None and finite(row["upper"]) is not None
+    estimate = Estimate.of(row["value"], row["lower"], row["upper"])
+    bounded = estimate.half_width is not None
     return {
         "value": metric(row["value"]),
-        "interval": f"{metric(row['lower'])} to {metric(row['upper'])}" if bounded else "",
+        "interval": interval(estimate.lower, estimate.upper, decimals_for(estimate.half_width) + 1)
+        if bounded
+        else "",
     }
 
 
@@ -301,11 +348,15 @@ def _metric_note(rows: Rows) -> str:
     level = percent(first["level"]) if first["level"] else None
     parts = [f"{count(max(row['n'] or 0 for row in rows))} evaluated units."]
     if level and first["bootstrap"]:
-        parts.append(f"Intervals: {level}, from {count(first['bootstrap'])} bootstrap replicates of the units.")
+        parts.append(
+            f"Intervals: {level}, from {count(first['bootstrap'])} bootstrap replicates of the units."
+        )
     if all(row["exact"] for row in rows):
         parts.append("Computed exactly, with every distinct score kept apart.")
     else:
-        parts.append("Scores were grouped in fine quantile bins; the error of an area is of the order of one bin.")
+        parts.append(
+            "Scores were grouped in fine quantile bins; the error of an area is of the order of one bin."
+        )
     return " ".join(parts)
 
 
@@ -321,7 +372,10 @@ def card_view(inputs: ReportInputs) -> View:
         "mlflow_model_uri": "MLflow model",
     }
     return {
-        "facts": [(title, date(card[key]) if card.get(key) is not None else "not recorded") for key, title in names.items()],
+        "facts": [
+            (title, date(card[key]) if card.get(key) is not None else "not recorded")
+            for key, title in names.items()
+        ],
         "parameters": _pairs(card.get("forest_parameters")),
         "libraries": _pairs(card.get("library_versions")),
         "config": card.get("config_yaml"),

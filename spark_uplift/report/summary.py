@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spark_uplift.report.findings import Finding, Step, Verdict
-from spark_uplift.report.format import PER, Estimate, Scale, percent, plain
+from spark_uplift.report.format import Estimate, Scale, decimals_for, interval, percent, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,13 @@ def _positive(best: Finding, arms: int, scale: Scale, warning: tuple[str, ...]) 
             f"instead of {scale.effect(everybody.value, decimals)} when everybody is treated."
         )
         details += _target_details(top, everybody, scale, decimals)
-        details.append(f"AUTOC {_metric_text(best.autoc, scale)}: the ranking finds units that gain more than average.")
+        details.append(
+            f"AUTOC {_metric_text(best.autoc, scale)}: the ranking finds units that gain more than average."
+        )
     if arms > 1:
         details.append(
-            f"Of {arms} arms, “{best.arm}” has the strongest evidence; the interval is not corrected for that choice."
+            f"Of {arms} arms, “{best.arm}” has the strongest evidence; the interval is not corrected for "
+            "that choice."
         )
     return Summary(Verdict.HELPS, headline, (*details, *warning), best.arm)
 
@@ -83,11 +86,16 @@ def _positive(best: Finding, arms: int, scale: Scale, warning: tuple[str, ...]) 
 def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int) -> list[str]:
     details = []
     if top.effect.sign == 0:
-        details.append(f"The interval for the top {percent(top.share)} includes 0: the gain itself is not certain.")
+        details.append(
+            f"The interval for the top {percent(top.share)} includes 0: the gain itself is not certain."
+        )
     if everybody.sign == 1 and top.effect.value is not None and everybody.value:
         kept = top.share * top.effect.value / everybody.value
         if kept < 1:
-            details.append(f"{percent(top.share)} of the treatments bring {percent(kept)} of the effect of treating everybody.")
+            details.append(
+                f"{percent(top.share)} of the treatments bring {percent(kept)} of the effect of treating "
+                "everybody."
+            )
         else:
             details.append(
                 f"{percent(top.share)} of the treatments bring as much as treating everybody, or more: "
@@ -97,45 +105,44 @@ def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int)
         details.append("On average the treatment lowers the outcome: most units are better left alone.")
     elif everybody.sign == 0:
         text = scale.effect_interval(everybody, decimals)
-        details.append(f"Treating everybody has no proven effect (interval {text}): whom to treat is what matters.")
+        details.append(
+            f"Treating everybody has no proven effect (interval {text}): whom to treat is what matters."
+        )
     return details
 
 
 def _negative(found: Sequence[Finding], scale: Scale, warning: tuple[str, ...]) -> Summary:
     many = len(found) > 1
-    harms = [finding for finding in found if finding.verdict is Verdict.HARMS]
-    if len(harms) == len(found):
+    if all(finding.verdict is Verdict.HARMS for finding in found):
         verdict = Verdict.HARMS
         headline = "Do not target by this model: the units it ranks first gain less than average."
     else:
         verdict = Verdict.NO_EVIDENCE
         headline = f"No evidence that targeting helps{' with any of the arms' if many else ''}."
-    details = [_about(f, many, f"AUTOC {_metric_text(f.autoc, scale)}{_AFTER[f.verdict]}") for f in found]
-    details += [_average_sentence(finding, scale, many) for finding in found]
+    details: list[str] = []
+    for finding in found:
+        ranking = f"AUTOC {_metric_text(finding.autoc, scale)}{_RANKING[finding.verdict]}."
+        details.append(f"{_about(finding, many, ranking)} {_average_sentence(finding, scale, False)}")
     return Summary(verdict, headline, (*details, *warning))
 
 
-_AFTER = {
-    Verdict.NO_EVIDENCE: ", which includes 0: the ranking is not shown to be better than chance.",
-    Verdict.HARMS: ", all below 0: the ranking is worse than chance.",
-    Verdict.UNKNOWN: ".",
-    Verdict.HELPS: ".",
+_RANKING = {
+    Verdict.NO_EVIDENCE: " includes 0, so the ranking is not shown to be better than chance",
+    Verdict.HARMS: " lies below 0: the ranking is worse than chance",
+    Verdict.UNKNOWN: " has no interval",
+    Verdict.HELPS: "",
 }
+
+_AVERAGE = {1: "", 0: ", which is no proven effect either", -1: ": it lowers the outcome", None: ""}
 
 
 def _average_sentence(finding: Finding, scale: Scale, many: bool) -> str:
-    """What treating everybody does, and what that calls for."""
+    """What treating everybody does."""
     everybody = finding.everybody
     if everybody.value is None:
         return _about(finding, many, "the effect of treating everybody is not known.")
     text = _per_thousand(everybody, scale, scale.decimals([everybody]))
-    advice = {
-        1: "treating everybody is worth while, and choosing by this model adds nothing proven.",
-        0: "an average effect is not shown either.",
-        -1: "on average the treatment lowers the outcome, so better treat nobody.",
-        None: "its uncertainty is not known.",
-    }[everybody.sign]
-    return _about(finding, many, f"treating everybody gives {text}; {advice}")
+    return _about(finding, many, f"treating everybody gives {text}{_AVERAGE[everybody.sign]}.")
 
 
 def _about(finding: Finding, many: bool, sentence: str) -> str:
@@ -144,19 +151,20 @@ def _about(finding: Finding, many: bool, sentence: str) -> str:
 
 
 def _per_thousand(estimate: Estimate, scale: Scale, decimals: int) -> str:
-    """ "+x visits per 1,000 units, 95 % interval a to b"."""
+    """Say "+x visits per 1,000 units treated, 95 % interval a to b"."""
     return (
-        f"{scale.effect(estimate.value, decimals)} {scale.effect_label}, "
+        f"{scale.effect(estimate.value, decimals)} {scale.effect_label} treated, "
         f"{scale.interval_name} {scale.effect_interval(estimate, decimals)}"
     )
 
 
 def _metric_text(estimate: Estimate, scale: Scale) -> str:
-    """ "0.21 (95 % interval 0.10 to 0.32)", in outcome units per unit."""
-    half = estimate.half_width
-    decimals = None if half is None else max(2, scale.decimals([Estimate(0, -half / PER, half / PER)]))
-    bounds = "" if half is None else f" ({scale.interval_name} {plain(estimate.lower, decimals)} to {plain(estimate.upper, decimals)})"
-    return f"{plain(estimate.value, decimals)}{bounds}"
+    """Say "0.21 (95 % interval 0.10 to 0.32)", in outcome units per unit."""
+    if estimate.half_width is None:
+        return plain(estimate.value)
+    decimals = max(2, decimals_for(estimate.half_width))
+    bounds = interval(estimate.lower, estimate.upper, decimals)
+    return f"{plain(estimate.value, decimals)} ({scale.interval_name} {bounds})"
 
 
 def _check_warning(failed: Sequence[str]) -> tuple[str, ...]:

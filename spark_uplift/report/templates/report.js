@@ -7,6 +7,7 @@
   var CONFIG = { displayModeBar: false, responsive: true, displaylogo: false };
   var PRINT_WIDTH = 690;
   var PRINT_GAP = 16;
+  var PRINT_FONT = 9;
 
   // Figures carry the light theme's colours; the dark ones replace them by value, transparency kept.
   function tinted(node, dark) {
@@ -26,9 +27,18 @@
       var box = document.getElementById(id);
       if (!box) { return null; }
       var figure = tinted(data.figures[id], dark);
-      if (widthOf) { figure.layout.width = widthOf(box); figure.layout.autosize = false; }
+      if (widthOf) { forPaper(figure.layout, widthOf(box)); }
       return Plotly.react(box, figure.data, figure.layout, CONFIG);
     }));
+  }
+
+  function forPaper(layout, width) {
+    layout.width = width;
+    layout.autosize = false;
+    [layout.xaxis, layout.yaxis].forEach(function (axis) {
+      axis.tickfont.size = PRINT_FONT;
+      axis.title.font.size = PRINT_FONT;
+    });
   }
 
   function printWidth(box) {
