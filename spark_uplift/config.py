@@ -1,0 +1,353 @@
+"""The configuration of a run: a YAML file, environment variables and ``--set`` options, validated once.
+
+Sections are frozen models; constraints stand on the fields, and no other module checks a configured value.
+All faults are reported together in one :class:`~spark_uplift.errors.ConfigError`, with the nearest name
+for unknown keys. Later sources win: file, then ``SPARK_UPLIFT__SECTION__KEY``, then ``--set
+section.key=value``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from spark_uplift import config_sources
+from spark_uplift.config_faults import RuleError, faults_of
+from spark_uplift.errors import ConfigError
+
+__all__ = [
+    "ChecksConfig",
+    "EvaluationConfig",
+    "ExperimentConfig",
+    "ForestConfig",
+    "MlflowConfig",
+    "ReportConfig",
+    "RunConfig",
+    "ScoreConfig",
+    "SparkConfig",
+    "SplitConfig",
+    "json_schema",
+    "load_config",
+    "parse_config",
+]
+
+
+def _arm(value: object) -> object:
+    """Whole numbers are fine names of arms; other numbers would depend on how they are written out."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _spark_value(value: object) -> object:
+    """Spark settings are text; YAML reads some of them as numbers and booleans."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def _subset(value: str | int | float) -> str | int | float:
+    if isinstance(value, str):
+        if value not in ("auto", "all", "sqrt", "onethird"):
+            raise ValueError
+    elif value <= 0 or (isinstance(value, float) and value > 1):
+        raise ValueError
+    return value
+
+
+Arm = Annotated[str, BeforeValidator(_arm), Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def experiment_faults(values: Mapping[str, Any]) -> list[str]:
+    """Return what several keys of ``experiment`` get wrong together; values may be missing or ill-typed."""
+    faults = []
+    given = [key for key in ("dataset", "path", "table") if values.get(key) is not None]
+    if len(given) != 1:
+        faults.append(
+            "The experiment must have exactly one of dataset, path and table. "
+            f"Got {' and '.join(given) if given else 'none of them'} instead."
+        )
+    control, arms, shares = _arm(values.get("control")), values.get("arms"), values.get("shares")
+    if isinstance(arms, (list, tuple)):
+        names = [_arm(arm) for arm in arms]
+        if len(set(map(str, names))) != len(names) or len(names) < 2 or (control and control not in names):
+            faults.append(
+                "The 'experiment.arms' parameter of the configuration must be two or more different arms, "
+                f"the control {control!r} among them. Got {names!r} instead."
+            )
+    if isinstance(shares, Mapping) and all(isinstance(share, (int, float)) for share in shares.values()):
+        total = sum(shares.values())
+        if abs(total - 1) > 1e-6 or (control and control not in [_arm(arm) for arm in shares]):
+            faults.append(
+                "The 'experiment.shares' parameter of the configuration must be shares that add to 1, "
+                f"that of the control {control!r} among them. Got {dict(shares)!r} instead, which add to "
+                f"{total:g}."
+            )
+    return faults
+
+
+def score_faults(values: Mapping[str, Any]) -> list[str]:
+    """Return what several keys of ``score`` get wrong together."""
+    if values.get("path") is not None and values.get("table") is not None:
+        return ["The score section must have at most one of path and table. Got both instead."]
+    return []
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ExperimentConfig(_Section):
+    """Where the experiment lies, and what its columns mean."""
+
+    dataset: Literal["randhie", "hillstrom"] | None = Field(None, description="A built-in dataset.")
+    path: Name | None = Field(None, description="Files to read, as a path or URI.")
+    format: Literal["parquet", "delta", "csv"] = Field("parquet", description="Format of the files.")
+    table: Name | None = Field(None, description="A table of the session's catalog.")
+    id: Name | None = Field(None, description="Column that identifies a unit.")
+    treatment: Name = Field(description="Column that holds the arm.")
+    control: Arm = Field(description="Arm that the others are compared with.")
+    arms: Annotated[tuple[Arm, ...], Field(strict=False)] | None = Field(
+        None, description="Expected arms, control included; rows of others go to quarantine."
+    )
+    shares: dict[Arm, Annotated[float, Field(gt=0, le=1)]] | None = Field(
+        None, description="Designed share of each arm, control included, for the sample-ratio check [0-1]."
+    )
+    outcome: Name = Field(description="Column that holds the outcome.")
+    features: Names | None = Field(
+        None, description="Feature columns; null takes all that have no other role."
+    )
+    categorical: Names = Field((), description="Features to treat as categories; text always is.")
+    weight: Name | None = Field(None, description="Column with a weight per row.")
+    propensity: Name | None = Field(
+        None, description="Column with the probability of the row's own arm [0-1]."
+    )
+    cluster: Name | None = Field(None, description="Column with the group that units belong to.")
+
+    @model_validator(mode="after")
+    def _rules(self) -> ExperimentConfig:
+        faults = experiment_faults(self.model_dump())
+        if faults:
+            raise RuleError(faults)
+        return self
+
+
+class ChecksConfig(_Section):
+    """Where the experiment's checks turn."""
+
+    srm_alpha: Share = Field(0.001, description="Sample ratios fail below this p-value.")
+    max_quarantined_share: float = Field(0.05, ge=0, le=1, description="Share of unusable rows that fails.")
+    arm_auc: float = Field(0.6, ge=0.5, le=1, description="AUC of a feature for the arm that fails.")
+    max_missing_share: float = Field(0.95, ge=0, le=1, description="Share of missing values that warns.")
+    warn_only: Names = Field((), description="Checks that warn where they would fail.")
+
+
+class SplitConfig(_Section):
+    """How rows are divided, by a hash of the unit."""
+
+    holdout: Share = Field(0.3, description="Share of units kept for evaluation.")
+
+
+class ForestConfig(_Section):
+    """Parameters of ``UpliftForest``, under its own names and with its own defaults."""
+
+    criterion: Literal[
+        "kl", "ed", "chi", "cts", "ddp", "iddp", "it", "cit", "causal_mse", "gradient"
+    ] = Field("gradient", description="Split criterion.")  # fmt: skip
+    normalization: Literal["paper", "causalml", "none"] = Field(
+        "paper", description="Normalisation of gains."
+    )
+    numTrees: int = Field(100, ge=1, le=10_000, description="Trees.")
+    maxDepth: int = Field(7, ge=0, le=30, description="Edges from the root to the deepest leaf.")
+    maxBins: int = Field(64, ge=2, le=254, description="Bins of a numeric feature.")
+    minInstancesPerNode: PositiveInt = Field(200, description="Least rows of a node.")
+    minInstancesPerArm: PositiveInt = Field(20, description="Least rows of each arm in a node.")
+    nReg: float = Field(100.0, ge=0, description="Pseudo-rows at the parent's rates in split scores.")
+    shrinkage: float = Field(
+        500.0, ge=0, description="Effective rows by which a leaf leans on its parent's effect."
+    )
+    subsamplingRate: float = Field(1.0, gt=0, le=1, description="Share of the units that a tree sees.")
+    bootstrap: bool = Field(True, description="Whether trees see Poisson bootstrap samples.")
+    featureSubsetStrategy: Annotated[str | int | float, AfterValidator(_subset)] = Field(
+        "auto", description="Features tried at a node.",
+        json_schema_extra={"expected": "'auto', 'all', 'sqrt', 'onethird', a count or a share in (0, 1]"},
+    )  # fmt: skip
+    honest: bool = Field(False, description="Whether structure and effects come from different halves.")
+    intervals: bool = Field(False, description="Whether predictions come with intervals.")
+    intervalLevel: Share = Field(0.9, description="Coverage of the intervals.")
+    strategy: Literal["auto", "tree_parallel", "data_parallel"] = Field(
+        "auto", description="How training is spread."
+    )
+
+
+class EvaluationConfig(_Section):
+    """How the model is evaluated on the holdout."""
+
+    bootstrap: int = Field(200, ge=0, le=10_000, description="Bootstrap replicates; 0 gives no intervals.")
+    level: Share = Field(0.95, description="Coverage of the intervals.")
+    buckets: int = Field(10, ge=2, le=100, description="Buckets of the uplift table.")
+
+
+class ScoreConfig(_Section):
+    """The units to score; without path and table the experiment's own."""
+
+    path: Name | None = Field(None, description="Files to score.")
+    table: Name | None = Field(None, description="A table to score.")
+    format: Literal["parquet", "delta", "csv"] = Field("parquet", description="Format of the files.")
+
+    @model_validator(mode="after")
+    def _rules(self) -> ScoreConfig:
+        faults = score_faults(self.model_dump())
+        if faults:
+            raise RuleError(faults)
+        return self
+
+
+class ReportConfig(_Section):
+    """Where the report goes."""
+
+    path: Name | None = Field(None, description="HTML file; null writes <warehouse>/report.html.")
+
+
+class MlflowConfig(_Section):
+    """What MLflow keeps."""
+
+    enabled: bool = Field(True, description="Whether the run is logged.")
+    tracking_uri: Name | None = Field(
+        None, description="Tracking server; null keeps sqlite in the warehouse."
+    )
+    experiment: Name = Field("spark_uplift", description="Experiment of the run.")
+    model_name: Name | None = Field(None, description="Registered model; null takes the run's name.")
+    alias: Name = Field("champion", description="Alias of the registered version.")
+
+
+class SparkConfig(_Section):
+    """Settings of a new local session; an existing one is left as it is."""
+
+    master: Name | None = Field(None, description="Spark master; null takes local[*].")
+    conf: dict[str, Annotated[str, BeforeValidator(_spark_value)]] = Field(
+        default_factory=dict, description="Further Spark settings."
+    )
+
+
+class RunConfig(_Section):
+    """The whole configuration."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="Name of the run.",
+        json_schema_extra={
+            "expected": "up to 64 letters, digits, '_', '.' or '-', the first a letter or digit"
+        },
+    )
+    seed: int = Field(1, ge=0, lt=2**63, description="All randomness derives from it.")
+    warehouse: Name = Field(description="Folder or URI under which every table lies.")
+    experiment: ExperimentConfig
+    checks: ChecksConfig = ChecksConfig()
+    split: SplitConfig = SplitConfig()
+    forest: ForestConfig = ForestConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    score: ScoreConfig = ScoreConfig()
+    report: ReportConfig = ReportConfig()
+    mlflow: MlflowConfig = MlflowConfig()
+    spark: SparkConfig = SparkConfig()
+
+    def canonical_json(self) -> str:
+        """Return the configuration, defaults included, as JSON with sorted keys and no white space."""
+        values = self.model_dump(mode="json")
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of `canonical_json`."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+
+    def run_id(self, source_version: str, package_version: str | None = None) -> str:
+        """Return the run's id; a re-run of the same configuration, rows and release has the same.
+
+        Parameters
+        ----------
+        source_version : str
+            Version or content hash of the experiment's rows.
+        package_version : str, optional
+            This release by default.
+        """
+        if package_version is None:
+            from spark_uplift import __version__ as package_version
+        parts = "\n".join([self.canonical_json(), source_version, str(package_version)])
+        return f"{self.name}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+
+
+_RULES = {"experiment": experiment_faults, "score": score_faults}
+
+
+def parse_config(values: Mapping[str, Any]) -> RunConfig:
+    """Validate a configuration that is already a mapping.
+
+    Raises
+    ------
+    ConfigError
+        With every fault.
+    """
+    try:
+        return RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        found = faults_of(error, RunConfig)
+        for section, rules in _RULES.items():
+            if isinstance(values.get(section), Mapping):
+                found += rules(values[section])
+        raise ConfigError(found) from None
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> RunConfig:
+    """Read a YAML file, apply environment variables and overrides, and validate the result.
+
+    Parameters
+    ----------
+    path : str or Path
+        YAML file.
+    overrides : sequence of str
+        ``"section.key=value"``, the value as in YAML.
+    environ : mapping of str to str, optional
+        Environment; the process's by default.
+
+    Raises
+    ------
+    ConfigError
+        With every fault of the file, the environment, the overrides and the values.
+
+    Examples
+    --------
+    >>> load_config("conf/examples/randhie.yaml", ["forest.numTrees=20"]).forest.numTrees
+    20
+    """
+    values, faults = config_sources.merge(path, overrides, environ, RunConfig)
+    try:
+        config = parse_config(values)
+    except ConfigError as error:
+        raise ConfigError(faults + error.faults) from None
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the configuration, for editors and other tools."""
+    return RunConfig.model_json_schema()
