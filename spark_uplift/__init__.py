@@ -12,13 +12,27 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
+    "UpliftEvaluator": "spark_uplift.learners.evaluator",
+    "UpliftForest": "spark_uplift.learners.forest",
+    "UpliftForestModel": "spark_uplift.learners.forest",
+    "UpliftTree": "spark_uplift.learners.forest",
     "evaluate": "spark_uplift.spark.evaluate",
     "get_session": "spark_uplift.spark.session",
     "load_config": "spark_uplift.config",
 }
 _SUBMODULES = ("metrics",)
 
-__all__ = ["__version__", "evaluate", "get_session", "load_config", "metrics"]
+__all__ = [
+    "UpliftEvaluator",
+    "UpliftForest",
+    "UpliftForestModel",
+    "UpliftTree",
+    "__version__",
+    "evaluate",
+    "get_session",
+    "load_config",
+    "metrics",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -59,7 +59,8 @@ def pack(trees: list[Tree]) -> PackedForest:
         child = np.where(leaf, rows, tree.left_child + start).astype(np.uint64)
         feature = np.where(leaf, 0, tree.feature).astype(np.uint64)
         right = (~tree.missing_left & ~leaf).astype(np.uint64)
-        threshold = np.where(leaf, 255, np.maximum(tree.threshold, 0)).astype(np.uint64) - right
+        # The threshold of a split by categories is not looked at; it must only stay within its byte.
+        threshold = np.where(leaf, 255, np.maximum(tree.threshold, 1)).astype(np.uint64) - right
         words.append((child << np.uint64(32)) | (feature << np.uint64(16)) | (threshold << np.uint64(8)) | right)
         masks.append(np.where(leaf[:, None], np.uint64(2**64 - 1), tree.mask))
     return PackedForest(
@@ -138,6 +139,26 @@ def predict_groups(forest: PackedForest, codes: npt.NDArray[np.uint8], group: in
     _predict(
         codes, forest.nodes, forest.masks, forest.starts, forest.depths, forest.by_mask, forest.effects, group, sums
     )  # fmt: skip
+    return sums
+
+
+@kernel
+def _squares(codes, nodes, masks, starts, depths, effects, sums):  # type: ignore[no-untyped-def]
+    n, k = codes.shape[0], effects.shape[1]
+    at = np.empty(_BLOCK, np.uint64)
+    for first in range(0, n, _BLOCK):
+        size = min(_BLOCK, n - first)
+        for tree in range(starts.shape[0]):
+            _descend_by_mask(codes, first, size, nodes, masks, np.uint64(starts[tree]), depths[tree], at)
+            for r in range(size):
+                for t in range(k):
+                    sums[first + r, t] += effects[at[r], t] * effects[at[r], t]
+
+
+def predict_squares(forest: PackedForest, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return the summed squared effects over all trees, ndarray of shape (n, K)."""
+    sums = np.zeros((codes.shape[0], forest.effects.shape[1]))
+    _squares(codes, forest.nodes, forest.masks, forest.starts, forest.depths, forest.effects, sums)
     return sums
 
 

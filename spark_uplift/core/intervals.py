@@ -1,0 +1,53 @@
+"""Intervals of single predictions from trees grown in little bags.
+
+Trees come in groups that share a half-sample. The variance of a group's mean over groups holds the sampling variance
+that is wanted plus Monte Carlo noise, ``within / trees a group``, which is subtracted (Athey, Tibshirani & Wager 2019,
+*Generalized random forests*, §4.1). The plain difference may be negative with few trees; as in grf it is then replaced
+by the posterior mean of a non-negative variance under a flat prior, of a normal with that mean and the difference's own
+standard error ("objective Bayes").
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+F64 = npt.NDArray[np.float64]
+
+
+def little_bags(sums: F64, squares: F64, size: int, level: float) -> tuple[F64, F64, F64]:
+    """Return (effect, lower, upper), each of shape (n, K).
+
+    Parameters
+    ----------
+    sums : ndarray of shape (groups, n, K), dtype=float64
+        Summed effects of the trees of each group.
+    squares : ndarray of shape (n, K), dtype=float64
+        Summed squared effects over all trees.
+    size : int
+        Trees a group.
+    level : float
+        Coverage of the interval, in (0, 1).
+    """
+    groups = sums.shape[0]
+    means = sums / size
+    effect = means.mean(axis=0)
+    between = ((means - effect) ** 2).sum(axis=0) / max(1, groups - 1)
+    within = (squares - size * (means**2).sum(axis=0)) / max(1, groups * (size - 1))
+    noise = np.maximum(within, 0.0) / size
+    variance = _non_negative(between - noise, np.maximum(between, noise) * math.sqrt(2.0 / max(1, groups)))
+    half = special.ndtri(0.5 + level / 2.0) * np.sqrt(variance)
+    return effect, effect - half, effect + half
+
+
+def _non_negative(estimate: F64, error: F64) -> F64:
+    """Return E[v | v > 0] for v normal around ``estimate`` with standard deviation ``error``."""
+    safe = np.where(error > 0.0, error, 1.0)
+    z = estimate / safe
+    density = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    ratio = density / np.maximum(special.ndtr(z), 1e-300)
+    mean = np.where(z > -30.0, estimate + safe * ratio, safe / np.maximum(-z, 1.0))
+    return np.where(error > 0.0, np.maximum(mean, 0.0), np.maximum(estimate, 0.0))

@@ -1,0 +1,277 @@
+"""`UpliftForest`, `UpliftTree` and their model: pyspark.ml estimators in pure Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyspark import keyword_only
+from pyspark.ml import Estimator, Model
+from pyspark.ml.util import (
+    DefaultParamsReadable,
+    DefaultParamsReader,
+    DefaultParamsWritable,
+    DefaultParamsWriter,
+    MLReadable,
+    MLReader,
+    MLWritable,
+    MLWriter,
+)
+
+from spark_uplift.core.forest import Forest
+from spark_uplift.criteria import registry
+from spark_uplift.errors import ConfigError, ModelError, bad_value
+from spark_uplift.learners.params import UpliftParams
+from spark_uplift.spark import dataset, persist
+from spark_uplift.spark import score as scoring
+from spark_uplift.spark.train import Progress, train
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParamsWritable):  # type: ignore[type-arg]
+    """A bagged forest of uplift trees, grown on Spark.
+
+    Parameters
+    ----------
+    treatmentCol, controlName : str
+        Column of the assigned arm, and its value that is the control. Every other value is a treatment.
+    labelCol : str
+        Outcome, binary or continuous. Never binarised.
+    featureCols : list of str
+        Columns known before the assignment; numbers, text or booleans. Nulls are allowed.
+    idCol : str, optional
+        Unit id of any type. Without it units are hashes of rows' content, which costs a shuffle.
+    weightCol, propensityCol, clusterCol : str, optional
+        Row weights; logged probability of the assigned arm; cluster that is drawn as a whole.
+    criterion : str
+        ``kl ed chi cts ddp iddp it cit causal_mse gradient``; see `spark_uplift.criteria`.
+    normalization : {"paper", "causalml", "none"}
+    numTrees, maxDepth, maxBins, minInstancesPerNode, minInstancesPerArm : int
+    nReg : float
+        Pseudo-rows at the parent's rates in split scores, divided over the arms in the node's own proportions.
+    shrinkage : float
+        Pseudo-rows at the parent's effect in leaf effects.
+    subsamplingRate, bootstrap
+        Share of units in a tree; Poisson counts or each at most once.
+    featureSubsetStrategy : str or number
+        ``"auto"`` (sqrt), ``"all"``, ``"sqrt"``, ``"onethird"``, a count, or a share below 1.
+    honest : bool
+        Shape and fill trees from different halves.
+    intervals, intervalLevel
+        Add ``uplift_lower`` and ``uplift_upper`` of that coverage when scoring.
+    strategy : {"auto", "tree_parallel"}
+    seed : int
+        The same data, settings and seed give the same `UpliftForestModel.digest`, however Spark divides the work.
+
+    Examples
+    --------
+    >>> forest = UpliftForest(treatmentCol="segment", controlName="No E-Mail", labelCol="visit",
+    ...                       featureCols=["recency", "history", "channel"])  # doctest: +SKIP
+    >>> model = forest.fit(df)  # doctest: +SKIP
+    """
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        treatmentCol: str | None = None,
+        controlName: str | None = None,
+        labelCol: str | None = None,
+        featureCols: list[str] | None = None,
+        idCol: str | None = None,
+        weightCol: str | None = None,
+        propensityCol: str | None = None,
+        clusterCol: str | None = None,
+        criterion: str = "gradient",
+        normalization: str = "paper",
+        numTrees: int = 100,
+        maxDepth: int = 7,
+        maxBins: int = 64,
+        minInstancesPerNode: int = 200,
+        minInstancesPerArm: int = 20,
+        nReg: float = 100.0,
+        shrinkage: float = 500.0,
+        subsamplingRate: float = 1.0,
+        bootstrap: bool = True,
+        featureSubsetStrategy: str | float = "auto",
+        honest: bool = False,
+        intervals: bool = False,
+        intervalLevel: float = 0.9,
+        strategy: str = "auto",
+        seed: int = 1,
+        upliftCol: str = "uplift",
+        recommendedCol: str = "recommended",
+    ) -> None:
+        super().__init__()
+        self._progress: Progress | None = None
+        self._assign(self._input_kwargs)
+
+    def _assign(self, given: dict[str, Any]) -> None:
+        try:
+            self._set(**{name: value for name, value in given.items() if value is not None})
+        except TypeError as error:
+            raise ConfigError(f"{type(self).__name__}: {error}") from error
+
+    def setParams(self, **values: Any) -> UpliftForest:
+        """Set parameters by name.
+
+        Raises
+        ------
+        ConfigError
+            For a name that does not exist, or a value of the wrong type.
+        """
+        unknown = [name for name in values if not self.hasParam(name)]
+        if unknown:
+            known = [p.name for p in self.params]
+            raise ConfigError([bad_value("name", type(self).__name__, f"one of {known}", name) for name in unknown])
+        self._assign(values)
+        return self
+
+    def onProgress(self, listener: Progress | None) -> UpliftForest:
+        """Call ``listener(trees done, trees in all, seconds)`` while training."""
+        self._progress = listener
+        return self
+
+    def _fit(self, df: DataFrame) -> UpliftForestModel:
+        self.check()
+        criterion = registry.get(self.value("criterion"))
+        data = dataset.prepare(
+            df,
+            self.columns(),
+            self.value("controlName"),
+            max_bins=self.value("maxBins"),
+            needs_squares=criterion.needs_squares,
+            seed=self.value("seed"),
+        )
+        if data.outcome not in criterion.outcomes:
+            raise ConfigError(
+                bad_value(
+                    "criterion",
+                    type(self).__name__,
+                    f"one that is defined for a {data.outcome} outcome",
+                    criterion.name,
+                    hint=f"'{self.value('labelCol')}' is {data.outcome}; "
+                    f"use one of {[c.name for c in registry.CRITERIA.values() if data.outcome in c.outcomes]}.",
+                )
+            )
+        forest = train(data, self.settings(len(data.features)), self._progress)
+        facts = {
+            "rows": data.rows,
+            "armRows": data.arm_rows,
+            "outcome": data.outcome,
+            "settings": {p.name: self.getOrDefault(p) for p in self.params if self.isDefined(p)},
+        }
+        object.__setattr__(forest, "training", facts)
+        model = UpliftForestModel(forest)
+        self._copyValues(model)
+        return model
+
+
+class UpliftTree(UpliftForest):
+    """One uplift tree on all rows and features: `UpliftForest` with other defaults.
+
+    Parameters are those of `UpliftForest`; ``numTrees=1``, no bootstrap, all features at every node, depth 3.
+    """
+
+    @keyword_only
+    def __init__(self, **values: Any) -> None:
+        defaults: dict[str, Any] = {
+            "numTrees": 1,
+            "bootstrap": False,
+            "featureSubsetStrategy": "all",
+            "maxDepth": 3,
+        }
+        super().__init__(**{**defaults, **values})
+
+
+class UpliftForestModel(UpliftParams, Model, MLReadable, MLWritable):  # type: ignore[type-arg]
+    """A grown forest.
+
+    Attributes
+    ----------
+    treatmentNames : list of str
+        Arms other than control, sorted: the order of every array that the model returns.
+    digest : str
+        SHA-256 of the forest; equal digests mean equal forests.
+    featureImportances : dict of str to float
+        Share of the forest's gain, summing to 1.
+    """
+
+    def __init__(self, forest: Forest | None = None) -> None:
+        super().__init__()
+        self._forest = forest
+
+    @property
+    def forest(self) -> Forest:
+        """The trees, without Spark."""
+        if self._forest is None:
+            raise ModelError("An UpliftForestModel must have a forest. Got none. Hint: fit an UpliftForest, or load a model.")
+        return self._forest
+
+    @property
+    def treatmentNames(self) -> list[str]:
+        """Arms other than control, sorted."""
+        return list(self.forest.treatments)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the forest's canonical arrays."""
+        return self.forest.digest
+
+    @property
+    def featureImportances(self) -> dict[str, float]:
+        """Each feature's share of the forest's gain."""
+        shares = self.forest.feature_importances()
+        return {bins.name: float(share) for bins, share in zip(self.forest.features, shares, strict=True)}
+
+    def _transform(self, df: DataFrame) -> DataFrame:
+        return scoring.score(
+            df,
+            self.forest,
+            uplift_col=self.value("upliftCol"),
+            recommended_col=self.value("recommendedCol"),
+            level=self.value("intervalLevel") if self.forest.little_bags else None,
+        )
+
+    def copy(self, extra: Any = None) -> UpliftForestModel:
+        """Return a copy with ``extra`` parameters; the forest is shared, it never changes."""
+        copied: UpliftForestModel = super().copy(extra)
+        copied._forest = self._forest
+        return copied
+
+    def write(self) -> MLWriter:
+        """Return the writer of `save`."""
+        return _ModelWriter(self)
+
+    @classmethod
+    def read(cls) -> MLReader[Any]:
+        """Return the reader of `load`."""
+        return _ModelReader()
+
+
+class _ModelWriter(MLWriter):
+    def __init__(self, model: UpliftForestModel) -> None:
+        super().__init__()
+        self._model = model
+
+    def saveImpl(self, path: str) -> None:
+        spark = self.sparkSession
+        # Trees first: a path with metadata is a whole model.
+        persist.write_trees(spark, self._model.forest, path)
+        DefaultParamsWriter.saveMetadata(self._model, path, spark, persist.metadata(self._model.forest))
+
+
+class _ModelReader(MLReader[Any]):
+    def load(self, path: str) -> UpliftForestModel:
+        spark = self.sparkSession
+        found = DefaultParamsReader.loadMetadata(path, spark)
+        model = UpliftForestModel(persist.read_spark(spark, path, found))
+        model._resetUid(found["uid"])
+        DefaultParamsReader.getAndSetParams(model, found)
+        return model
+
+
+# Saved models name the public path, so that they survive moves of this file.
+for _public in (UpliftForest, UpliftTree, UpliftForestModel):
+    _public.__module__ = "spark_uplift"

@@ -1,0 +1,229 @@
+"""The parameters of trees and forests: one list, with pyspark.ml's conventions, validated together at fit."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from spark_uplift.criteria import registry
+from spark_uplift.errors import ConfigError, bad_value
+from spark_uplift.spark.columns import Columns
+from spark_uplift.spark.train import TrainSettings
+
+_SUBSETS = ("auto", "all", "sqrt", "onethird")
+_STRATEGIES = ("auto", "tree_parallel")
+_COLUMNS = ("idCol", "weightCol", "propensityCol", "clusterCol")
+
+
+def _param(name: str, doc: str, converter: Any) -> Any:
+    return Param(Params._dummy(), name, doc, converter)  # type: ignore[arg-type]
+
+
+def _optional_string(value: Any) -> Any:
+    return None if value is None else TypeConverters.toString(value)
+
+
+def _subset(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+class UpliftParams(Params):
+    """Parameters shared by the estimator and its model."""
+
+    treatmentCol = _param("treatmentCol", "Column of the assigned arm.", TypeConverters.toString)
+    controlName = _param("controlName", "Value of treatmentCol that is the control arm.", TypeConverters.toString)
+    labelCol = _param("labelCol", "Column of the outcome: a number, or a boolean.", TypeConverters.toString)
+    featureCols = _param(
+        "featureCols",
+        "Columns known before the assignment. Numbers are binned; text and booleans are categories.",
+        TypeConverters.toListString,
+    )
+    idCol = _param("idCol", "Column of the unit's id, hashed for all randomness. None: the row's content.", _optional_string)
+    weightCol = _param("weightCol", "Column of row weights, 0 or more. None: all 1.", _optional_string)
+    propensityCol = _param(
+        "propensityCol", "Column of the logged probability, in (0, 1], of the arm that was assigned.", _optional_string
+    )
+    clusterCol = _param("clusterCol", "Column of the cluster that is drawn as a whole (household, shop…).", _optional_string)
+    criterion = _param("criterion", f"Split criterion: one of {', '.join(registry.CRITERIA)}.", TypeConverters.toString)
+    normalization = _param("normalization", "Normalization of the gain: paper, causalml or none.", TypeConverters.toString)
+    numTrees = _param("numTrees", "Number of trees, at least 1.", TypeConverters.toInt)
+    maxDepth = _param("maxDepth", "Largest depth of a leaf, in [0, 30]; the root's is 0.", TypeConverters.toInt)
+    maxBins = _param("maxBins", "Largest number of bins of a numeric feature, in [2, 254].", TypeConverters.toInt)
+    minInstancesPerNode = _param("minInstancesPerNode", "Fewest rows of a node, at least 1.", TypeConverters.toInt)
+    minInstancesPerArm = _param(
+        "minInstancesPerArm", "Fewest rows, raw and effective, of every arm in a node, at least 1.", TypeConverters.toInt
+    )
+    nReg = _param("nReg", "Pseudo-rows at the parent's rates in split scores, 0 or more.", TypeConverters.toFloat)
+    shrinkage = _param("shrinkage", "Pseudo-rows at the parent's effect in leaf effects, 0 or more.", TypeConverters.toFloat)
+    subsamplingRate = _param("subsamplingRate", "Expected share of the units in a tree, in (0, 1].", TypeConverters.toFloat)
+    bootstrap = _param("bootstrap", "Draw units with replacement (Poisson counts).", TypeConverters.toBoolean)
+    featureSubsetStrategy = _param(
+        "featureSubsetStrategy", "Features tried at a node: auto (sqrt), all, sqrt, onethird, or a number.", _subset
+    )
+    honest = _param("honest", "Shape and fill each tree from different halves of its units.", TypeConverters.toBoolean)
+    intervals = _param("intervals", "Grow little bags, so that predictions have intervals.", TypeConverters.toBoolean)
+    intervalLevel = _param("intervalLevel", "Coverage of the intervals, in (0, 1).", TypeConverters.toFloat)
+    strategy = _param("strategy", "How training is distributed: auto or tree_parallel.", TypeConverters.toString)
+    seed = _param("seed", "Seed of all randomness.", TypeConverters.toInt)
+    upliftCol = _param("upliftCol", "Output column, array<double>: the uplift of each treatment.", TypeConverters.toString)
+    recommendedCol = _param("recommendedCol", "Output column: the arm with the largest positive uplift, or the control.", TypeConverters.toString)  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setDefault(
+            idCol=None,
+            weightCol=None,
+            propensityCol=None,
+            clusterCol=None,
+            criterion="gradient",
+            normalization="paper",
+            numTrees=100,
+            maxDepth=7,
+            maxBins=64,
+            minInstancesPerNode=200,
+            minInstancesPerArm=20,
+            nReg=100.0,
+            shrinkage=500.0,
+            subsamplingRate=1.0,
+            bootstrap=True,
+            featureSubsetStrategy="auto",
+            honest=False,
+            intervals=False,
+            intervalLevel=0.9,
+            strategy="auto",
+            seed=1,
+            upliftCol="uplift",
+            recommendedCol="recommended",
+        )
+
+    def value(self, name: str) -> Any:
+        """Return the value of the parameter called ``name``, or its default."""
+        return self.getOrDefault(self.getParam(name))
+
+    def columns(self) -> Columns:
+        """Return the roles of the columns."""
+        named = {name: self.value(name) for name in _COLUMNS}
+        return Columns(
+            features=tuple(self.value("featureCols")),
+            treatment=self.value("treatmentCol"),
+            label=self.value("labelCol"),
+            unit=named["idCol"],
+            weight=named["weightCol"],
+            propensity=named["propensityCol"],
+            cluster=named["clusterCol"],
+        )
+
+    def check(self) -> None:
+        """Check every value together.
+
+        Raises
+        ------
+        ConfigError
+            With all faults.
+        """
+        owner = type(self).__name__
+        faults = [
+            bad_value(name, owner, expected, self.value(name))
+            for name, expected, holds in _CONSTRAINTS
+            if not holds(self.value(name))
+        ]
+        required = ("treatmentCol", "controlName", "labelCol", "featureCols")
+        faults += [
+            bad_value(name, owner, "given", None) for name in required if not self.isDefined(self.getParam(name))
+        ]
+        if not faults:
+            faults += self._column_faults(owner)
+        try:
+            criterion = registry.get(self.value("criterion"))
+            if self.value("normalization") not in criterion.normalizations:
+                faults.append(
+                    bad_value(
+                        "normalization",
+                        owner,
+                        f"one of {list(criterion.normalizations)} with criterion '{criterion.name}'",
+                        self.value("normalization"),
+                    )
+                )
+        except ConfigError as error:
+            faults += error.faults
+        if self.value("intervals") and self.value("numTrees") < 8:
+            faults.append(bad_value("numTrees", owner, "8 or more when intervals are wanted", self.value("numTrees")))
+        if faults:
+            raise ConfigError(faults)
+
+    def _column_faults(self, owner: str) -> list[str]:
+        features = list(self.value("featureCols"))
+        faults = []
+        if not features:
+            faults.append(bad_value("featureCols", owner, "a list of one column or more", features))
+        twice = sorted({name for name in features if features.count(name) > 1})
+        if twice:
+            faults.append(bad_value("featureCols", owner, "a list of different columns", twice))
+        roles = {name: self.value(name) for name in ("treatmentCol", "labelCol", *_COLUMNS)}
+        for role, name in roles.items():
+            if name is not None and name in features:
+                faults.append(
+                    bad_value("featureCols", owner, f"without the {role}", name, hint=f"'{name}' has the role of {role}.")
+                )
+        return faults
+
+    def features_per_node(self, n_features: int) -> int:
+        """Return how many features a node tries."""
+        strategy = self.value("featureSubsetStrategy")
+        named = {
+            "all": n_features,
+            "auto": math.ceil(math.sqrt(n_features)),
+            "sqrt": math.ceil(math.sqrt(n_features)),
+            "onethird": math.ceil(n_features / 3.0),
+        }
+        if strategy in named:
+            return named[strategy]
+        number = float(strategy)
+        wanted = number * n_features if number < 1.0 or strategy == "1.0" else number
+        return max(1, min(n_features, math.ceil(wanted)))
+
+    def settings(self, n_features: int) -> TrainSettings:
+        """Return the settings of the training."""
+        return TrainSettings(
+            criterion=self.value("criterion"),
+            normalization=self.value("normalization"),
+            num_trees=self.value("numTrees"),
+            max_depth=self.value("maxDepth"),
+            min_node=self.value("minInstancesPerNode"),
+            min_arm=self.value("minInstancesPerArm"),
+            n_reg=self.value("nReg"),
+            shrinkage=self.value("shrinkage"),
+            subsampling_rate=self.value("subsamplingRate"),
+            bootstrap=self.value("bootstrap"),
+            features_per_node=self.features_per_node(n_features),
+            honest=self.value("honest"),
+            intervals=self.value("intervals"),
+            seed=self.value("seed"),
+            strategy=self.value("strategy"),
+        )
+
+
+def _is_subset(value: str) -> bool:
+    if value in _SUBSETS:
+        return True
+    try:
+        return 0.0 < float(value) < math.inf
+    except ValueError:
+        return False
+
+
+_CONSTRAINTS: tuple[tuple[str, str, Any], ...] = (
+    ("numTrees", "an int of 1 or more", lambda v: v >= 1),
+    ("maxDepth", "an int in [0, 30]", lambda v: 0 <= v <= 30),
+    ("maxBins", "an int in [2, 254]", lambda v: 2 <= v <= 254),
+    ("minInstancesPerNode", "an int of 1 or more", lambda v: v >= 1),
+    ("minInstancesPerArm", "an int of 1 or more", lambda v: v >= 1),
+    ("nReg", "a number of 0 or more", lambda v: 0.0 <= v < math.inf),
+    ("shrinkage", "a number of 0 or more", lambda v: 0.0 <= v < math.inf),
+    ("subsamplingRate", "a number in (0, 1]", lambda v: 0.0 < v <= 1.0),
+    ("intervalLevel", "a number in (0, 1)", lambda v: 0.0 < v < 1.0),
+    ("featureSubsetStrategy", "'auto', 'all', 'sqrt', 'onethird' or a number above 0", _is_subset),
+    ("strategy", f"one of {list(_STRATEGIES)}", lambda v: v in _STRATEGIES),
+)

@@ -1,0 +1,185 @@
+"""Scoring on Spark: features go to Python by Arrow, all other columns stay in the JVM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from spark_uplift.core import intervals, prediction
+from spark_uplift.core.binning import FeatureBins
+from spark_uplift.core.forest import Forest
+from spark_uplift.core.growing import LITTLE_BAG_TREES
+from spark_uplift.core.prediction import PackedForest
+from spark_uplift.errors import ColumnNotFoundError, DataError
+from spark_uplift.spark import arrow
+from spark_uplift.spark.columns import column, is_category, is_number
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+_SCORED = "__spark_uplift_scored"
+
+
+def encode(features: tuple[FeatureBins, ...], arrays: tuple[pa.Array, ...]) -> npt.NDArray[np.uint8]:
+    """Return the codes of a batch's feature arrays, ndarray of shape (n, F), dtype=uint8."""
+    codes = np.empty((len(arrays[0]), len(features)), np.uint8)
+    arrow.encode_batch(features, list(arrays), codes)
+    return codes
+
+
+def _lists(values: npt.NDArray[np.float64]) -> pa.Array:
+    """Return a list<double> array of the rows of ``values``, ndarray of shape (n, K), without a copy of the numbers."""
+    n, k = values.shape
+    offsets = pa.array(np.arange(0, n * k + 1, k, dtype=np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
+
+
+def _make_scorer(
+    features: tuple[FeatureBins, ...], packed: PackedForest
+) -> Callable[[Iterator[tuple[pa.Array, ...]]], Iterator[pa.Array]]:
+    def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+        for arrays in batches:
+            yield _lists(prediction.predict(packed, encode(features, arrays)))
+
+    return score
+
+
+def _make_interval_scorer(
+    features: tuple[FeatureBins, ...], packed: PackedForest, level: float
+) -> Callable[[Iterator[tuple[pa.Array, ...]]], Iterator[pa.Array]]:
+    def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+        for arrays in batches:
+            codes = encode(features, arrays)
+            sums = prediction.predict_groups(packed, codes, LITTLE_BAG_TREES)
+            squares = prediction.predict_squares(packed, codes)
+            found = intervals.little_bags(sums, squares, LITTLE_BAG_TREES, level)
+            yield pa.StructArray.from_arrays(
+                [_lists(values) for values in found], ["uplift", "uplift_lower", "uplift_upper"]
+            )
+
+    return score
+
+
+def _arrow_udf(function: Callable[..., Any], returns: str, width: int) -> Callable[..., Column]:
+    """Wrap an iterator over arrays as a UDF.
+
+    Spark reads the kind of UDF off the annotations and needs one array an argument, so a single feature has its own
+    form. Older Sparks know only the pandas kind; there the series are turned into Arrow and back.
+    """
+    from pyspark.sql import functions as F
+
+    if not hasattr(F, "arrow_udf"):  # Spark 4.0
+        return _pandas_udf(function, returns, width)
+    if width == 1:
+
+        def one(arrays: Iterator[pa.Array]) -> Iterator[pa.Array]:
+            return function((array,) for array in arrays)
+
+        one.__annotations__ = {"arrays": Iterator[pa.Array], "return": Iterator[pa.Array]}
+        return F.arrow_udf(one, returns)
+
+    def many(arrays: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+        return function(arrays)
+
+    many.__annotations__ = {"arrays": Iterator[tuple[pa.Array, ...]], "return": Iterator[pa.Array]}
+    return F.arrow_udf(many, returns)
+
+
+def _pandas_udf(function: Callable[..., Any], returns: str, width: int) -> Callable[..., Column]:
+    import pandas as pd
+    from pyspark.sql import functions as F
+
+    def convert(batches: Iterator[Any]) -> Iterator[Any]:
+        pairs = ((batch,) if width == 1 else batch for batch in batches)
+        for array in function(tuple(pa.Array.from_pandas(s) for s in batch) for batch in pairs):
+            if pa.types.is_struct(array.type):
+                yield pd.DataFrame({f.name: array.field(f.name).to_pandas() for f in array.type})
+            else:
+                yield array.to_pandas()
+
+    given: Any = Iterator[pd.Series] if width == 1 else Iterator[tuple[pd.Series, ...]]
+    convert.__annotations__ = {"batches": given, "return": Iterator[pd.DataFrame if "struct" in returns else pd.Series]}
+    return F.pandas_udf(convert, returns)
+
+
+def feature_arguments(df: DataFrame, forest: Forest) -> list[Column]:
+    """Return the features as the forest was trained on them: double or string.
+
+    Raises
+    ------
+    ColumnNotFoundError
+        When feature columns are missing; names the nearest ones.
+    DataError
+        When a feature has another type than in training.
+    """
+    kinds = {field.name: field.dataType for field in df.schema.fields}
+    missing = [bins.name for bins in forest.features if bins.name not in kinds]
+    if missing:
+        raise ColumnNotFoundError.of(missing, list(kinds))
+    faults = []
+    for bins in forest.features:
+        kind = kinds[bins.name]
+        if not (is_category(kind) if bins.categorical else is_number(kind)):
+            faults.append(
+                f"The feature column '{bins.name}' must hold {'text' if bins.categorical else 'numbers'} as in training. "
+                f"Got {kind.simpleString()} instead. Hint: cast it."
+            )
+    if faults:
+        raise DataError(faults)
+    return [column(b.name).cast("string" if b.categorical else "double") for b in forest.features]
+
+
+def recommended(treatments: tuple[str, ...], control: str, uplift: Column) -> Column:
+    """Return the arm with the largest positive uplift, or the control when none is positive. Ties: the first."""
+    from pyspark.sql import functions as F
+
+    names = F.array(*[F.lit(name) for name in treatments])
+    best = F.array_max(uplift)
+    return F.when(best > 0, F.element_at(names, F.array_position(uplift, best).cast("int"))).otherwise(F.lit(control))
+
+
+def score(
+    df: DataFrame,
+    forest: Forest,
+    *,
+    uplift_col: str = "uplift",
+    recommended_col: str = "recommended",
+    level: float | None = None,
+) -> DataFrame:
+    """Add the uplift of every treatment and the recommended arm.
+
+    Parameters
+    ----------
+    df : DataFrame
+        Recipients; columns that are not features are passed through untouched and never leave the JVM.
+    forest : Forest
+    level : float, optional
+        Also add ``<uplift_col>_lower`` and ``_upper``, intervals of this coverage. The forest must have little bags.
+
+    Returns
+    -------
+    DataFrame
+        ``df`` with ``uplift array<double>`` in the order of the forest's treatments, and ``recommended string``.
+    """
+    taken = [uplift_col, recommended_col] + ([f"{uplift_col}_lower", f"{uplift_col}_upper"] if level else [])
+    clash = [name for name in taken if name in df.columns]
+    if clash:
+        raise DataError(
+            f"The scored table must not have the columns {clash} before scoring. Got them instead. "
+            "Hint: drop them, or set uplift and recommended column names."
+        )
+    arguments = feature_arguments(df, forest)
+    if level is None:
+        scorer = _arrow_udf(_make_scorer(forest.features, forest.packed), "array<double>", len(arguments))
+        out = df.withColumn(uplift_col, scorer(*arguments))
+    else:
+        kind = "struct<uplift:array<double>,uplift_lower:array<double>,uplift_upper:array<double>>"
+        scorer = _arrow_udf(_make_interval_scorer(forest.features, forest.packed, level), kind, len(arguments))
+        found = df.withColumn(_SCORED, scorer(*arguments))
+        ends = ("", "_lower", "_upper")
+        out = found.withColumns({uplift_col + end: column(_SCORED)["uplift" + end] for end in ends}).drop(_SCORED)
+    return out.withColumn(recommended_col, recommended(forest.treatments, forest.control, column(uplift_col)))
