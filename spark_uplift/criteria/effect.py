@@ -47,25 +47,34 @@ def cts(node, left, right, reference, n_reg, normalization):  # type: ignore[no-
     """Contextual treatment selection: ``pi_L*M(L) + pi_R*M(R) - M(node)``, M the highest mean of all arms.
 
     Zhao, Fang & Simchi-Levi 2017, *Uplift modeling with multiple treatments and general response types*. The
-    control is one of the arms. Only arms with rows in both children compete: the reference mean of an absent
-    arm would win wherever the baseline is low. ``"none"`` and ``"paper"`` are the same; ``"causalml"``
-    differs in the smoothing, and lets absent arms compete.
+    control is one of the arms. An arm that one child lacks does not compete: its reference mean would win
+    wherever the baseline is low. The other arms then fill the children unevenly, so M(node) is taken from
+    their means in the children, weighted by pi, in place of the reference. ``"none"`` and ``"paper"`` are the
+    same; ``"causalml"`` differs in the smoothing, and lets absent arms compete.
     """
     if _unsplit(node, left, right):
         return UNDEFINED
     pull = pull_of(n_reg, total(node), normalization)
+    share_left = total(left) / total(node)
     best_left = -math.inf
     best_right = -math.inf
     best = -math.inf
+    best_weighted = -math.inf
+    complete = True
     for arm in range(node.shape[0]):
         if normalization == CAUSALML or (left[arm, W] > 0.0 and right[arm, W] > 0.0):
-            best_left = max(best_left, smoothed_mean(left, node, arm, reference, pull, normalization))
-            best_right = max(best_right, smoothed_mean(right, node, arm, reference, pull, normalization))
+            in_left = smoothed_mean(left, node, arm, reference, pull, normalization)
+            in_right = smoothed_mean(right, node, arm, reference, pull, normalization)
+            best_left = max(best_left, in_left)
+            best_right = max(best_right, in_right)
             best = max(best, reference[arm])
+            best_weighted = max(best_weighted, share_left * in_left + (1.0 - share_left) * in_right)
+        elif node[arm, W] > 0.0:
+            complete = False
     if best == -math.inf:
         return UNDEFINED
-    share_left = total(left) / total(node)
-    return share_left * best_left + (1.0 - share_left) * best_right - best
+    own = best if complete else best_weighted
+    return share_left * best_left + (1.0 - share_left) * best_right - own
 
 
 def ddp(node, left, right, reference, n_reg, normalization):  # type: ignore[no-untyped-def]

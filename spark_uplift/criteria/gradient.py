@@ -25,9 +25,9 @@ def gradient(node, left, right, reference, n_reg, normalization):  # type: ignor
     """
     rows_left = total(left)
     rows_right = total(right)
-    if rows_left <= 0.0 or rows_right <= 0.0 or node[0, W] <= 0.0:
-        return UNDEFINED
     rows = rows_left + rows_right
+    if rows_left <= 0.0 or rows_right <= 0.0 or node[0, W] <= 0.0 or rows - node[0, W] <= 0.0:
+        return UNDEFINED
     inverse = 1.0 / node[0, W]
     mean = node[0, WY] * inverse
     control_left = (left[0, WY] - left[0, W] * mean) * (rows * inverse)
