@@ -22,12 +22,15 @@ class Summary:
         Further sentences, each complete.
     arm : str or None
         The arm that the headline is about.
+    warning : str
+        Reason to doubt everything else, shown first; empty when there is none.
     """
 
     verdict: Verdict
     headline: str
     details: tuple[str, ...] = ()
     arm: str | None = None
+    warning: str = ""
 
 
 def summarise(found: Sequence[Finding], scale: Scale, failed_checks: Sequence[str] = ()) -> Summary:
@@ -38,20 +41,26 @@ def summarise(found: Sequence[Finding], scale: Scale, failed_checks: Sequence[st
     found : sequence of Finding
     scale : Scale
     failed_checks : sequence of str
-        Names of the checks with status "fail"; they are named last, as the reason to doubt everything above.
+        Names of the checks with status "fail": the reason to doubt everything else.
     """
     warning = _check_warning(failed_checks)
     helps = [finding for finding in found if finding.verdict is Verdict.HELPS]
     if helps:
-        best = max(helps, key=_strength)
+        best = max(helps, key=lambda finding: (_gains(finding), _strength(finding)))
         return _positive(best, len(found), scale, warning)
     if not found or all(finding.verdict is Verdict.UNKNOWN for finding in found):
         return Summary(
             Verdict.UNKNOWN,
             "This run has no AUTOC with an interval, so it cannot say whether targeting helps.",
-            tuple(_average_sentence(finding, scale, len(found) > 1) for finding in found) + warning,
+            tuple(_average_sentence(finding, scale, len(found) > 1) for finding in found),
+            warning=warning,
         )
     return _negative(found, scale, warning)
+
+
+def _gains(finding: Finding) -> bool:
+    """Whether the headline's share gains at all: a good ranking of units that all lose is no reason."""
+    return finding.top is not None and (finding.top.effect.value or 0.0) > 0
 
 
 def _strength(finding: Finding) -> float:
@@ -59,7 +68,7 @@ def _strength(finding: Finding) -> float:
     return (finding.autoc.value or 0.0) / (finding.autoc.half_width or float("inf"))
 
 
-def _positive(best: Finding, arms: int, scale: Scale, warning: tuple[str, ...]) -> Summary:
+def _positive(best: Finding, arms: int, scale: Scale, warning: str) -> Summary:
     top, everybody = best.top, best.everybody
     whom = f" with “{best.arm}”" if arms > 1 else ""
     details: list[str] = []
@@ -67,8 +76,11 @@ def _positive(best: Finding, arms: int, scale: Scale, warning: tuple[str, ...]) 
         headline = f"Targeting{whom} helps: the AUTOC is {_metric_text(best.autoc, scale)}."
     else:
         decimals = scale.decimals([top.effect, everybody])
+        opening = f"Treat the top {percent(top.share)}{whom}"
+        if not _gains(best):
+            opening = f"The ranking works, but even the top {percent(top.share)}{whom} gain nothing"
         headline = (
-            f"Treat the top {percent(top.share)}{whom}: {_per_thousand(top.effect, scale, decimals)}, "
+            f"{opening}: {_per_thousand(top.effect, scale, decimals)}, "
             f"instead of {scale.effect(everybody.value, decimals)} when everybody is treated."
         )
         details += _target_details(top, everybody, scale, decimals)
@@ -80,7 +92,7 @@ def _positive(best: Finding, arms: int, scale: Scale, warning: tuple[str, ...]) 
             f"Of {arms} arms, “{best.arm}” has the strongest evidence; the interval is not corrected for "
             "that choice."
         )
-    return Summary(Verdict.HELPS, headline, (*details, *warning), best.arm)
+    return Summary(Verdict.HELPS, headline, tuple(details), best.arm, warning)
 
 
 def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int) -> list[str]:
@@ -89,6 +101,8 @@ def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int)
         details.append(
             f"The interval for the top {percent(top.share)} includes 0: the gain itself is not certain."
         )
+    if top.effect.value is not None and top.effect.value <= 0:
+        return details
     if everybody.sign == 1 and top.effect.value is not None and everybody.value:
         kept = top.share * top.effect.value / everybody.value
         if kept < 1:
@@ -111,7 +125,7 @@ def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int)
     return details
 
 
-def _negative(found: Sequence[Finding], scale: Scale, warning: tuple[str, ...]) -> Summary:
+def _negative(found: Sequence[Finding], scale: Scale, warning: str) -> Summary:
     many = len(found) > 1
     if all(finding.verdict is Verdict.HARMS for finding in found):
         verdict = Verdict.HARMS
@@ -123,7 +137,7 @@ def _negative(found: Sequence[Finding], scale: Scale, warning: tuple[str, ...]) 
     for finding in found:
         ranking = f"AUTOC {_metric_text(finding.autoc, scale)}{_RANKING[finding.verdict]}."
         details.append(f"{_about(finding, many, ranking)} {_average_sentence(finding, scale, False)}")
-    return Summary(verdict, headline, (*details, *warning))
+    return Summary(verdict, headline, tuple(details), warning=warning)
 
 
 _RANKING = {
@@ -167,9 +181,9 @@ def _metric_text(estimate: Estimate, scale: Scale) -> str:
     return f"{plain(estimate.value, decimals)} ({scale.interval_name} {bounds})"
 
 
-def _check_warning(failed: Sequence[str]) -> tuple[str, ...]:
+def _check_warning(failed: Sequence[str]) -> str:
     if not failed:
-        return ()
+        return ""
     names = ", ".join(failed)
     what = "A check of the experiment" if len(failed) == 1 else f"{len(failed)} checks of the experiment"
-    return (f"{what} failed ({names}): read no effect here as real until that is explained.",)
+    return f"{what} failed ({names}): take no effect on this page as real until that is explained."

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from spark_uplift.report.charts import CHARTS
+from spark_uplift.report.figure import DARK, Figure, axis_range, label, thin
+from spark_uplift.report.format import Scale
+from spark_uplift.report.inputs import ReportInputs
+from tests.unit.report import samples
+
+SCALE = Scale(name="mdvis", kind="continuous", unit="visits", level=0.95)
+NAMES = {"effects", "uplift", "qini", "toc", "deciles", "importance", "scores"}
+COLOUR = re.compile(r"#[0-9a-f]{6}(?:[0-9a-f]{2})?")
+
+
+@pytest.fixture(scope="module")
+def inputs() -> ReportInputs:
+    return samples.visits(n=6000)
+
+
+def draw(name: str, inputs: ReportInputs) -> list[Figure]:
+    return CHARTS[name].draw(inputs, SCALE)
+
+
+def strings(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for value in node.values():
+            yield from strings(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from strings(value)
+
+
+def test_the_registry_has_the_expected_charts() -> None:
+    assert set(CHARTS) == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+class TestEveryChart:
+    def test_has_a_caption_in_full_sentences(self, name: str) -> None:
+        assert CHARTS[name].caption.endswith(".")
+
+    def test_is_plain_json_without_nan(self, name: str, inputs: ReportInputs) -> None:
+        for figure in draw(name, inputs):
+            assert json.loads(json.dumps(figure.spec, allow_nan=False)) == figure.spec
+
+    def test_draws_something_with_a_labelled_measure(self, name: str, inputs: ReportInputs) -> None:
+        figures = draw(name, inputs)
+        assert figures
+        for figure in figures:
+            layout = figure.spec["layout"]
+            assert any(layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis"))
+            assert all(trace["type"] in ("scatter", "bar") for trace in figure.spec["data"])
+
+    def test_uses_only_colours_with_a_dark_twin(self, name: str, inputs: ReportInputs) -> None:
+        for figure in draw(name, inputs):
+            found = {text for text in strings(figure.spec) if COLOUR.fullmatch(text)}
+            assert {colour[:7] for colour in found} - {"#000000"} <= set(DARK)
+
+    def test_draws_nothing_from_nothing(self, name: str) -> None:
+        assert draw(name, ReportInputs(experiment=[])) == []
+
+    def test_survives_missing_numbers(self, name: str, inputs: ReportInputs) -> None:
+        holes = {
+            "evaluation_curves": [
+                {**row, "lower": None, "upper": float("nan")} for row in inputs.evaluation_curves
+            ],
+            "uplift_table": [
+                {**row, "uplift": None, "lower": None, "predicted": float("nan")}
+                for row in inputs.uplift_table
+            ],
+            "feature_importance": [{**row, "std_error": None} for row in inputs.feature_importance],
+        }
+        rows = {
+            "experiment": inputs.experiment,
+            "evaluation_metrics": inputs.evaluation_metrics,
+            "score_histogram": inputs.score_histogram,
+        }
+        for figure in draw(name, ReportInputs(**rows, **holes)):
+            json.dumps(figure.spec, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["uplift", "qini", "toc", "deciles"])
+def test_arms_share_one_vertical_axis(name: str, inputs: ReportInputs) -> None:
+    figures = draw(name, inputs)
+    assert len(figures) == 3
+    assert len({tuple(figure.spec["layout"]["yaxis"]["range"]) for figure in figures}) == 1
+    assert len({figure.colour for figure in figures}) == 3
+
+
+def test_a_single_arm_needs_no_title() -> None:
+    assert [figure.title for figure in draw("qini", samples.conversions(n=3000))] == [""]
+
+
+def test_effects_are_drawn_per_thousand_units(inputs: ReportInputs) -> None:
+    last = [row for row in inputs.uplift_table if row["arm"] == "25 % coinsurance"][-1]
+    dot = draw("effects", inputs)[0].spec["data"][0]
+    assert dot["x"] == [pytest.approx(1000 * last["cumulative_uplift"], rel=1e-5)]
+    bars = dot["error_x"]
+    assert dot["x"][0] + bars["array"][0] == pytest.approx(1000 * last["cumulative_upper"], rel=1e-4)
+    assert dot["x"][0] - bars["arrayminus"][0] == pytest.approx(1000 * last["cumulative_lower"], rel=1e-4)
+
+
+def test_a_band_goes_out_and_back(inputs: ReportInputs) -> None:
+    band, baseline, line = draw("qini", inputs)[0].spec["data"]
+    assert band["x"] == line["x"] + line["x"][::-1]
+    assert band["fill"] == "toself"
+    assert baseline["line"]["dash"] == "dash"
+
+
+def test_the_largest_importance_is_on_top(inputs: ReportInputs) -> None:
+    for figure in draw("importance", inputs):
+        bars = figure.spec["data"][0]
+        assert bars["x"] == sorted(bars["x"], reverse=True)
+        assert bars["y"] == sorted(bars["y"], reverse=True)
+
+
+def test_long_curves_are_thinned_with_both_ends_kept() -> None:
+    rows = [{"fraction": i} for i in range(5000)]
+    kept = thin(rows, 100)
+    assert len(kept) == 100
+    assert (kept[0], kept[-1]) == (rows[0], rows[-1])
+
+
+def test_an_axis_range_holds_zero_and_ignores_gaps() -> None:
+    low, high = axis_range([0.1, None, 0.3])
+    assert low == 0.0
+    assert high > 300
+    assert axis_range([-0.1])[0] < -100
+    assert axis_range([]) == [0.0, pytest.approx(0.06)]
+
+
+def test_texts_from_data_are_no_markup_for_plotly() -> None:
+    assert label("<a href='x'>a & b</a>", 90) == "&lt;a href='x'&gt;a &amp; b&lt;/a&gt;"
+    assert label("two\nlines") == "two lines"
