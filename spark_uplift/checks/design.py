@@ -37,7 +37,7 @@ def arm_counts(summary: ExperimentSummary, config: ChecksConfig) -> Iterator[Che
             "arm_counts",
             SKIP,
             f"Arms by {unit}: {sizes}. The design's shares are not given; against equal shares "
-            "{p_value(equal)}.",
+            f"{p_value(equal)}.",
             summary.treatment,
             value=equal,
             threshold=config.srm_alpha,
@@ -57,7 +57,7 @@ def _sample_ratio(
             "arm_counts",
             FAIL,
             f"The design has shares for the arms {listed(sorted(shares))}, the data have "
-            "{listed(sorted(counts))}.",
+            f"{listed(sorted(counts))}.",
             summary.treatment,
             hint="Let experiment.shares name exactly the arms of the treatment column, the control included.",
         )

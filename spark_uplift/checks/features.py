@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from spark_uplift.checks.result import FAIL, PASS, SKIP, WARN, CheckResult
 from spark_uplift.checks.summary import CATEGORICAL, ExperimentSummary, FeatureSummary
 from spark_uplift.checks.wording import count, percent
+from spark_uplift.core.binning import RARE_LEVEL_ROWS
+from spark_uplift.core.dtypes import MAX_BINS
 
 if TYPE_CHECKING:
     from spark_uplift.config import ChecksConfig
 
-MAX_LEVELS = 253
-"""Categories that a model keeps apart: codes are one byte, less the ones for missing and for the pooled rest.
-"""
+MAX_LEVELS = MAX_BINS - 1
+"""Categories that a model keeps apart, the pooled rare ones counting as one."""
 
 ID_LIKE = 0.5
 """Distinct values per row from which a category looks like an id."""
@@ -41,6 +42,11 @@ def _or_pass(
 
 def _missing(feature: FeatureSummary) -> int:
     return sum(feature.missing)
+
+
+def _codes(feature: FeatureSummary) -> int:
+    """Return how many codes the categories take: one each, and one for all that are rare."""
+    return feature.frequent_levels + int(feature.distinct > feature.frequent_levels)
 
 
 def all_null_feature(summary: ExperimentSummary, config: ChecksConfig) -> Iterator[CheckResult]:
@@ -174,7 +180,7 @@ def too_many_categories(summary: ExperimentSummary, config: ChecksConfig) -> Ite
             hint="Group the categories (region instead of postal code), or use numbers that describe them.",
         )
         for feature in summary.features
-        if feature.kind == CATEGORICAL and feature.frequent_levels > MAX_LEVELS
+        if feature.kind == CATEGORICAL and _codes(feature) > MAX_LEVELS
     ]
     return _or_pass(
         "too_many_categories",
@@ -206,9 +212,8 @@ def high_cardinality(summary: ExperimentSummary, config: ChecksConfig) -> Iterat
             hint = "An id tells nothing about other units; take it out of experiment.features."
         else:
             message = (
-                f"Feature {feature.name!r} has {count(feature.distinct)} categories; those beyond the "
-                f"{MAX_LEVELS} "
-                "most frequent are pooled."
+                f"Feature {feature.name!r} has {count(feature.distinct)} categories; all but "
+                f"{count(feature.frequent_levels)} have fewer than {RARE_LEVEL_ROWS} rows and are pooled."
             )
             hint = "Group the categories yourself, if the rare ones matter."
         findings.append(CheckResult("high_cardinality", WARN, message, feature.name, hint=hint, **about))

@@ -20,7 +20,7 @@ from spark_uplift.checks.wording import count, p_value, percent
 if TYPE_CHECKING:
     from spark_uplift.config import ChecksConfig
 
-OUTCOME_AUC_FAIL, OUTCOME_AUC_WARN = 0.98, 0.9
+OUTCOME_AUC_FAIL, OUTCOME_AUC_WARN = 0.95, 0.9
 """AUC of predicting a high outcome from one feature that no honest feature has, and that few have."""
 
 EXPLAINED = 0.95

@@ -117,7 +117,7 @@ def outcome_kind(summary: ExperimentSummary, config: ChecksConfig) -> Iterator[C
             **about,
         )
         return
-    kind = "binary" if summary.outcome_binary else "a whole number" if summary.outcome_whole else "continuous"
+    kind = "binary" if summary.outcome_binary else "whole-numbered" if summary.outcome_whole else "continuous"
     message = (
         f"Column {summary.outcome!r} is {kind}, from {low:g} to {high:g}, mean {summary.outcome_mean:.6g}."
     )

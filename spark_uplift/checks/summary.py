@@ -19,9 +19,6 @@ Bool = npt.NDArray[np.bool_]
 NUMERIC = "numeric"
 CATEGORICAL = "categorical"
 
-RARE_LEVEL_ROWS = 10
-"""A level with fewer rows than this counts as rare: it tells nothing about an effect."""
-
 
 @dataclass(frozen=True)
 class ArmSummary:
@@ -94,8 +91,8 @@ class FeatureSummary:
         ``NUMERIC`` or ``CATEGORICAL``.
     missing : tuple of int
         Null or NaN values per arm, in the order of `ExperimentSummary.arms`.
-    nan, infinite : int
-        NaN (they count as missing) and ±inf (such rows are quarantined).
+    infinite : int
+        Values that are ±inf; such rows are quarantined.
     distinct : int
         Distinct values. For a numeric feature in the sample that the bins come from, so a lower bound when
         the table is larger than that.
@@ -104,7 +101,7 @@ class FeatureSummary:
     levels : tuple of (str, int)
         The most frequent categories with their rows, most frequent first; empty for a numeric feature.
     frequent_levels : int
-        Categories with at least `RARE_LEVEL_ROWS` rows.
+        Categories with at least `spark_uplift.core.binning.RARE_LEVEL_ROWS` rows.
     number_rows : int
         Rows whose text reads as a number; 0 for columns that are not text or were declared categorical.
     text_example : str or None
@@ -116,7 +113,6 @@ class FeatureSummary:
     name: str
     kind: str
     missing: tuple[int, ...]
-    nan: int = 0
     infinite: int = 0
     distinct: int = 0
     minimum: float = float("nan")
