@@ -27,9 +27,10 @@ EXPLAINED = 0.95
 """Share of the outcome's variance that no single honest feature explains."""
 
 PURE_ROWS, PURE_CHANCE = 30, 1e-9
-"""A bin in which every outcome is high counts from so many rows, if chance would give it less often than
-this.
-"""
+"""Bins in which every outcome is high count from so many rows, if chance gives them less often than this."""
+
+PURE_GAP = 0.5
+"""Share of high outcomes that no other bin may have then."""
 
 AVERAGE_CHANCE, AVERAGE_BINS = 1e-9, 5
 """How improbably well a column must agree with the outcome's averages over how many bins, to be made from
@@ -167,7 +168,7 @@ def _leak(summary: ExperimentSummary, feature: FeatureSummary, cells: Cells, auc
     if explained >= EXPLAINED:
         finding = f"explains {percent(explained)} of the variance of {summary.outcome!r}"
         return _Leak(FAIL, explained, EXPLAINED, "share", finding)
-    pure = _pure_bin(summary, cells)
+    pure = _pure_bins(summary, cells)
     if pure is not None:
         label, rows, base = pure
         finding = (
@@ -221,21 +222,25 @@ def _explained(summary: ExperimentSummary, cells: Cells) -> float:
     return 1.0 - (1.0 - eta) * (n - 1) / (n - bins)
 
 
-def _pure_bin(summary: ExperimentSummary, cells: Cells) -> tuple[str, int, float] | None:
-    """Return (label, rows, share of high outcomes overall) of the largest bin in which every outcome is
-    high.
+def _pure_bins(summary: ExperimentSummary, cells: Cells) -> tuple[str, int, float] | None:
+    """Return (label, rows, share of high outcomes overall) of the bins in which every outcome is high.
+
+    A good feature gets there by degrees, so it counts only when no other bin comes near.
     """
     if summary.outcome_cut != min(arm.minimum for arm in summary.arms if arm.outcome_rows):
         return None  # high means above the median, which a good feature can tell on its own
     rows, high = cells.outcome_rows.sum(axis=0), cells.high.sum(axis=0)
     base = float(high.sum() / rows.sum())
-    pure = (high == rows) & (rows >= PURE_ROWS)
-    if not pure.any() or not 0.0 < base < 1.0:
+    large = rows >= PURE_ROWS
+    pure, others = large & (high == rows), large & (high < rows)
+    if not pure.any() or not others.any() or (high[others] / rows[others]).max() > PURE_GAP:
         return None
-    largest = int(np.argmax(np.where(pure, rows, 0)))
-    if rows[largest] * np.log(base) > np.log(PURE_CHANCE):
+    total = int(rows[pure].sum())
+    if total * np.log(base) > np.log(PURE_CHANCE):
         return None
-    return cells.labels[largest], int(rows[largest]), base
+    labels = [label for label, one in zip(cells.labels, pure, strict=True) if one]
+    shown = " or ".join(labels[:3]) + (f" or {len(labels) - 3} more" if len(labels) > 3 else "")
+    return shown, total, base
 
 
 def _average_of_outcome(
