@@ -391,15 +391,5 @@ def gradient(split: Split) -> float:
     return float(gain) / split.size()
 
 
-ORACLES: dict[str, Callable[[Split], float]] = {
-    "kl": kl,
-    "ed": ed,
-    "chi": chi,
-    "cts": cts,
-    "ddp": ddp,
-    "iddp": iddp,
-    "it": it,
-    "cit": cit,
-    "causal_mse": causal_mse,
-    "gradient": gradient,
-}
+_ALL = (kl, ed, chi, cts, ddp, iddp, it, cit, causal_mse, gradient)
+ORACLES: dict[str, Callable[[Split], float]] = {oracle.__name__: oracle for oracle in _ALL}
