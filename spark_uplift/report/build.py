@@ -18,10 +18,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from spark_uplift import __version__
-from spark_uplift.report import sections
+from spark_uplift.report import results, sections
 from spark_uplift.report.charts import CHARTS
-from spark_uplift.report.figure import ARM_COLOURS, DARK, Figure
-from spark_uplift.report.findings import Finding, findings
+from spark_uplift.report.figure import ARM_COLOURS, DARK, POLICY_COLOUR, Figure
+from spark_uplift.report.findings import Finding, findings, with_policy_named
 from spark_uplift.report.format import Scale, count, date, finite
 from spark_uplift.report.inputs import ReportInputs
 from spark_uplift.report.summary import Summary, summarise
@@ -44,6 +44,7 @@ CONTENTS = (
 """Sections of the page in order: anchor, name in the list of contents, heading."""
 
 _UNIT = "units of outcome"
+_COLOURS = (*ARM_COLOURS, POLICY_COLOUR)
 
 
 def render(inputs: ReportInputs) -> str:
@@ -59,6 +60,7 @@ def render(inputs: ReportInputs) -> str:
         A complete HTML document, about 1.3 MB (most of it the charting library), without any outside
         reference.
     """
+    inputs = with_policy_named(inputs)
     scale = _scale(inputs)
     found = findings(inputs)
     summary = summarise(found, scale, sections.failed_checks(inputs))
@@ -74,7 +76,7 @@ def render(inputs: ReportInputs) -> str:
         "title": _title(inputs),
         "byline": _byline(inputs),
         "contents": _contents(inputs),
-        "palette": [(colour, DARK[colour]) for colour in ARM_COLOURS],
+        "palette": [(colour, DARK[colour]) for colour in _COLOURS],
         "version": __version__,
         "scale": scale,
         "summary": summary,
@@ -86,10 +88,10 @@ def render(inputs: ReportInputs) -> str:
         "arms_note": "" if inputs.arm_counts else f"Counted on {_evaluated_rows(inputs)}.",
         "checks": sections.checks_view(inputs),
         "quarantine": sections.quarantine_view(inputs),
-        "effects": sections.effects_view(inputs, found, scale),
-        "buckets": sections.buckets_view(inputs, scale),
-        "segments": sections.segments_view(inputs, scale),
-        "metrics": sections.metrics_view(inputs),
+        "effects": results.effects_view(inputs, found, scale),
+        "buckets": results.buckets_view(inputs, scale),
+        "segments": results.segments_view(inputs, scale),
+        "metrics": results.metrics_view(inputs),
         "card": sections.card_view(inputs),
         "css": Markup(_resource("templates/report.css")),
         "script_hashes": Markup(" ".join(_csp_hash(script) for script in scripts.values())),
@@ -162,7 +164,7 @@ def _chart_view(figures: Sequence[Figure], caption: str) -> dict[str, Any]:
 
 def _planner(found: Sequence[Finding], summary: Summary, scale: Scale) -> dict[str, Any] | None:
     """The steps of the "how many to treat" slider, and where it starts."""
-    steps = sections.steps_view(list(found), scale)
+    steps = results.steps_view(list(found), scale)
     if not steps:
         return None
     arms = list(steps)
@@ -183,7 +185,7 @@ def _planner(found: Sequence[Finding], summary: Summary, scale: Scale) -> dict[s
 
 def _tone(colour: str | None) -> str:
     """CSS class of an arm's colour; "plain" for control and unknown arms."""
-    return f"c{ARM_COLOURS.index(colour)}" if colour in ARM_COLOURS else "plain"
+    return f"c{_COLOURS.index(colour)}" if colour in _COLOURS else "plain"
 
 
 @lru_cache(maxsize=1)

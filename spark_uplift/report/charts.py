@@ -35,6 +35,9 @@ __all__ = ["CHARTS"]
 MAX_FEATURES = 20
 MAX_BUCKET_TICKS = 12
 
+FIRST_SHARE = 0.05
+"""The axis fits the curves from here on: before it they rest on few units, and their bands dwarf all else."""
+
 SHARE_TICKS = (0, 0.25, 0.5, 0.75, 1)
 SHARE_AXIS: Spec = {
     "tickvals": list(SHARE_TICKS),
@@ -47,8 +50,7 @@ SHARE_AXIS: Spec = {
 @register(
     "effects",
     "Each dot is the average effect of one arm against control when everybody is treated; the bar is its "
-    "interval. "
-    "A bar that crosses 0 means that the data do not show an effect.",
+    "interval. A bar that crosses 0 means that the data do not show an effect.",
 )
 def effects(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Average effect per arm, on one axis."""
@@ -104,7 +106,12 @@ def _curve(inputs: ReportInputs, scale: Scale, curve: str, y_title: str) -> list
         for arm in colours
     }
     drawn = {arm: points for arm, points in by_arm.items() if points}
-    shown = [Estimate.of(r["value"], r["lower"], r["upper"]) for points in drawn.values() for r in points]
+    shown = [
+        Estimate.of(r["value"], r["lower"], r["upper"])
+        for points in drawn.values()
+        for r in points
+        if r["fraction"] >= FIRST_SHARE
+    ]
     limits = axis_range([bound for e in shown for bound in (e.value, e.lower, e.upper)])
     figures = []
     for arm, points in drawn.items():
@@ -167,9 +174,8 @@ def _curve_traces(points: Rows, colour: str, scale: Scale) -> list[Spec]:
 @register(
     "uplift",
     "Effect among the units treated, when the best by predicted uplift are treated first. It ends at the "
-    "average "
-    "effect (dashed): a curve that starts well above the dashed line means that the model finds those who"
-    " gain most.",
+    "average effect (dashed): a curve that starts well above the dashed line means that the model finds "
+    "those who gain most.",
 )
 def uplift_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Effect among the best share."""
@@ -178,9 +184,8 @@ def uplift_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
 
 @register(
     "qini",
-    "Total gain for every 1,000 units of the whole population when the best share of them is treated. The"
-    " dashed line "
-    "is treatment at random; the gap between the two is what targeting is worth.",
+    "Total gain for every 1,000 units of the whole population when the best share of them is treated. The "
+    "dashed line is treatment at random; the gap between the two is what targeting is worth.",
 )
 def qini_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Gain over the whole population."""
@@ -189,10 +194,9 @@ def qini_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
 
 @register(
     "toc",
-    "Targeting operator characteristic: effect among the best share less the average effect. AUTOC is the"
-    " mean height "
-    "of this curve. Where the band lies above 0, treating that share beats treating the same number at "
-    "random.",
+    "Targeting operator characteristic: effect among the best share less the average effect. AUTOC is the "
+    "mean height of this curve. Where the band lies above 0, treating that share beats treating the same "
+    "number at random.",
 )
 def toc_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Advantage over the average effect."""
@@ -202,8 +206,8 @@ def toc_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
 @register(
     "deciles",
     "Units in equal groups by predicted uplift, best first. Dots: effect measured in the group, with its "
-    "interval. "
-    "Line: effect predicted. In a useful, well-calibrated model both fall from left to right, together.",
+    "interval. Line: effect predicted. In a useful, well-calibrated model both fall from left to right, "
+    "together.",
 )
 def deciles(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Measured and predicted effect by bucket, one figure per arm."""
@@ -282,8 +286,7 @@ METHODS = {
 @register(
     "importance",
     "How much each feature matters to the model's ranking. It does not say in which direction, nor that "
-    "changing the "
-    "feature would change the effect.",
+    "changing the feature would change the effect.",
 )
 def importance(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Feature importances, one figure per method, the largest on top."""
@@ -338,8 +341,8 @@ def _importance_spec(rows: Rows, unit: str) -> Spec:
 @register(
     "scores",
     "How many units have which predicted uplift. A spread that is wide beside the intervals above means "
-    "that the model "
-    "tells units apart; everything on one spot means that it sees no difference between them.",
+    "that the model tells units apart; everything on one spot means that it sees no difference between "
+    "them.",
 )
 def scores(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Distribution of predicted uplift, one figure per arm on a common horizontal axis."""

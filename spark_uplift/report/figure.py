@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spark_uplift.report.findings import arm_names
+from spark_uplift.report.findings import POLICY_NAME, arm_names
 from spark_uplift.report.format import PER, Estimate, Scale, shorten
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 
 Spec = dict[str, Any]
 
 # After Okabe & Ito (2008), told apart with the common colour-vision deficiencies; their yellow is too pale.
+POLICY_COLOUR = "#4a5560"
 ARM_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a8518a", "#b07d00", "#3a8fc4")
 INK, SOFT, GRID, PAPER = "#1c2128", "#59636e", "#e3e7eb", "#ffffff"
 DARK = {
+    POLICY_COLOUR: "#c3ccd5",
     "#0072b2": "#5ab4f0",
     "#d55e00": "#ff9455",
     "#009e73": "#3fcfa4",
@@ -88,8 +90,11 @@ def label(text: Any, most: int = 28) -> str:
 
 
 def arm_colours(inputs: ReportInputs) -> dict[str, str]:
-    """A fixed colour for every treatment arm."""
-    return {arm: ARM_COLOURS[i % len(ARM_COLOURS)] for i, arm in enumerate(arm_names(inputs))}
+    """A fixed colour for every treatment arm; the policy, which is none, has a neutral one."""
+    names = arm_names(inputs)
+    arms = [name for name in names if name != POLICY_NAME]
+    colours = {arm: ARM_COLOURS[i % len(ARM_COLOURS)] for i, arm in enumerate(arms)}
+    return {name: colours.get(name, POLICY_COLOUR) for name in names}
 
 
 def thin(rows: Rows, most: int = MAX_POINTS) -> list[Row]:

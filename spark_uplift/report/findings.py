@@ -8,7 +8,7 @@ those ranked first less the average effect. It is 0 for a ranking at random, wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from spark_uplift.report.format import Estimate
@@ -18,6 +18,11 @@ TOP_SHARE = 0.3
 """Share that the headline speaks of: fixed beforehand, because the best of several would flatter itself."""
 
 ALL_ARMS = "all arms"
+
+POLICY = "*"
+"""In the evaluation's tables: the policy that ranks units by their largest predicted effect."""
+
+POLICY_NAME = "best arm for each unit"
 
 
 class Verdict(Enum):
@@ -77,15 +82,38 @@ class Finding:
         return min(self.steps, key=lambda step: abs(step.share - TOP_SHARE), default=None)
 
 
+def with_policy_named(inputs: ReportInputs) -> ReportInputs:
+    """The inputs with the policy's rows under its plain name; without them when there is one arm only.
+
+    The policy of a single arm is that arm again, so its rows would say everything twice.
+    """
+    lists = ("evaluation_metrics", "evaluation_curves", "uplift_table")
+    keep = len([arm for arm in arm_names(inputs) if arm != POLICY]) > 1
+    named: dict[str, list[Row]] = {
+        field: [
+            {**row, "arm": POLICY_NAME} if row["arm"] == POLICY else row
+            for row in getattr(inputs, field)
+            if keep or row["arm"] != POLICY
+        ]
+        for field in lists
+    }
+    return replace(
+        inputs,
+        evaluation_metrics=named["evaluation_metrics"],
+        evaluation_curves=named["evaluation_curves"],
+        uplift_table=named["uplift_table"],
+    )
+
+
 def arm_names(inputs: ReportInputs) -> list[str]:
-    """Treatment arms in their fixed order (sorted), control left out."""
+    """The policy if there is one, then the treatment arms in their fixed order (sorted); control left out."""
     control = inputs.experiment[0]["control"] if inputs.experiment else None
     lists = (inputs.uplift_table, inputs.evaluation_metrics, inputs.evaluation_curves, inputs.segments)
     names = {str(row["arm"]) for rows in lists for row in rows if row["arm"] is not None}
     names |= {
         str(row["arm"]) for row in (*inputs.score_histogram, *inputs.arm_counts) if row["arm"] is not None
     }
-    return sorted(names - {str(control), ALL_ARMS})
+    return sorted(names - {str(control), ALL_ARMS}, key=lambda name: (name != POLICY_NAME, name))
 
 
 def find_metric(metrics: Rows, arm: str, names: Sequence[str]) -> Row | None:

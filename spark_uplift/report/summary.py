@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spark_uplift.report.findings import Finding, Step, Verdict
+from spark_uplift.report.findings import POLICY_NAME, Finding, Step, Verdict
 from spark_uplift.report.format import Estimate, Scale, decimals_for, interval, percent, plain
 
 
@@ -46,8 +46,7 @@ def summarise(found: Sequence[Finding], scale: Scale, failed_checks: Sequence[st
     warning = _check_warning(failed_checks)
     helps = [finding for finding in found if finding.verdict is Verdict.HELPS]
     if helps:
-        best = max(helps, key=lambda finding: (_gains(finding), _strength(finding)))
-        return _positive(best, len(found), scale, warning)
+        return _positive(max(helps, key=_preference), found, scale, warning)
     if not found or all(finding.verdict is Verdict.UNKNOWN for finding in found):
         return Summary(
             Verdict.UNKNOWN,
@@ -63,14 +62,16 @@ def _gains(finding: Finding) -> bool:
     return finding.top is not None and (finding.top.effect.value or 0.0) > 0
 
 
-def _strength(finding: Finding) -> float:
-    """AUTOC in units of its own uncertainty, so that a large but vague arm does not win."""
-    return (finding.autoc.value or 0.0) / (finding.autoc.half_width or float("inf"))
+def _preference(finding: Finding) -> tuple[bool, bool, float]:
+    """What gains; then the policy, which no one picked after the fact; then AUTOC by its uncertainty."""
+    strength = (finding.autoc.value or 0.0) / (finding.autoc.half_width or float("inf"))
+    return _gains(finding), finding.arm == POLICY_NAME, strength
 
 
-def _positive(best: Finding, arms: int, scale: Scale, warning: str) -> Summary:
+def _positive(best: Finding, found: Sequence[Finding], scale: Scale, warning: str) -> Summary:
     top, everybody = best.top, best.everybody
-    whom = f" with “{best.arm}”" if arms > 1 else ""
+    policy, many = best.arm == POLICY_NAME, len(found) > 1
+    whom = ", each unit with its best arm" if policy else f" with “{best.arm}”" if many else ""
     details: list[str] = []
     if top is None or top.effect.value is None:
         headline = f"Targeting{whom} helps: the AUTOC is {_metric_text(best.autoc, scale)}."
@@ -81,18 +82,35 @@ def _positive(best: Finding, arms: int, scale: Scale, warning: str) -> Summary:
             opening = f"The ranking works, but even the top {percent(top.share)}{whom} gain nothing"
         headline = (
             f"{opening}: {_per_thousand(top.effect, scale, decimals)}, "
-            f"instead of {scale.effect(everybody.value, decimals)} when everybody is treated."
+            f"instead of {scale.effect(everybody.value, decimals)} when everybody is {'so ' * policy}treated."
         )
         details += _target_details(top, everybody, scale, decimals)
         details.append(
             f"AUTOC {_metric_text(best.autoc, scale)}: the ranking finds units that gain more than average."
         )
-    if arms > 1:
+    if policy:
+        details += _single_arm_details([finding for finding in found if finding.arm != POLICY_NAME], scale)
+    elif many:
         details.append(
-            f"Of {arms} arms, “{best.arm}” has the strongest evidence; the interval is not corrected for "
-            "that choice."
+            f"Of {len(found)} candidates, “{best.arm}” has the strongest evidence; "
+            "the interval is not corrected for that choice."
         )
     return Summary(Verdict.HELPS, headline, tuple(details), best.arm, warning)
+
+
+def _single_arm_details(arms: Sequence[Finding], scale: Scale) -> list[str]:
+    """What the arm with the largest average effect gives alone, to set against the policy."""
+    known = [finding for finding in arms if finding.everybody.value is not None and finding.top is not None]
+    text = "A unit’s best arm is the one with its largest predicted effect."
+    if not known:
+        return [text]
+    alone = max(known, key=lambda finding: finding.everybody.value or 0.0)
+    top, share = (alone.top.effect, alone.top.share) if alone.top else (Estimate(None), None)
+    decimals = scale.decimals([top, alone.everybody])
+    return [
+        f"{text} With “{alone.arm}” alone, its own top {percent(share)} gain "
+        f"{scale.effect_text(top, decimals)}, everybody {scale.effect_text(alone.everybody, decimals)}."
+    ]
 
 
 def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int) -> list[str]:

@@ -36,10 +36,11 @@ def simulate(
     rng = np.random.default_rng(seed)
     arms = ["control", *effects]
     arm = rng.choice(len(arms), size=n, p=[0.31, *([0.69 / len(effects)] * len(effects))])
-    score = rng.normal(size=n)
+    common = rng.normal(size=n)
+    score = 0.8 * common + 0.6 * rng.normal(size=(len(arms), n))
     tau = np.zeros((len(arms), n))
     for k, average in enumerate(effects.values(), start=1):
-        tau[k] = average + spread * average * score
+        tau[k] = average + spread * average * score[k]
     mean = base * np.exp(0.25 * rng.normal(size=n)) + tau[arm, np.arange(n)]
     if kind == "binary":
         y = (rng.random(n) < np.clip(mean, 0.001, 0.95)).astype(float)
@@ -61,17 +62,26 @@ def _difference(y: np.ndarray, treated: np.ndarray, control: np.ndarray) -> tupl
     return float(effect), float(effect - Z * error), float(effect + Z * error)
 
 
+def _views(data: dict[str, Any]) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Name, score, treated and control rows of every arm and of the policy, ``*``."""
+    arm, names = data["arm"], data["names"]
+    views = [(name, data["score"][name], arm == k, arm == 0) for k, name in enumerate(names, start=1)]
+    scores = np.array([data["score"][name] for name in names])
+    recommended = scores.argmax(axis=0) + 1
+    return [*views, ("*", scores.max(axis=0), arm == recommended, arm == 0)]
+
+
 def _uplift_table(data: dict[str, Any], buckets: int = 10) -> list[dict[str, Any]]:
     rows = []
-    for k, name in enumerate(data["names"], start=1):
-        score, arm, y = data["score"][name], data["arm"], data["y"]
+    y = data["y"]
+    for name, score, treated, control in _views(data):
         rank = np.empty(len(score), dtype=int)
         rank[np.argsort(-score)] = np.arange(len(score))
         bucket = rank * buckets // len(score) + 1
         for b in range(1, buckets + 1):
             here, best = bucket == b, bucket <= b
-            effect = _difference(y, here & (arm == k), here & (arm == 0))
-            total = _difference(y, best & (arm == k), best & (arm == 0))
+            effect = _difference(y, here & treated, here & control)
+            total = _difference(y, best & treated, best & control)
             rows.append(
                 {
                     **RUN,
@@ -79,13 +89,13 @@ def _uplift_table(data: dict[str, Any], buckets: int = 10) -> list[dict[str, Any
                     "arm": name,
                     "bucket": b,
                     "n": int(here.sum()),
-                    "n_treated": int((here & (arm == k)).sum()),
-                    "n_control": int((here & (arm == 0)).sum()),
+                    "n_treated": int((here & treated).sum()),
+                    "n_control": int((here & control).sum()),
                     "score_min": float(score[here].min()),
                     "score_max": float(score[here].max()),
                     "predicted": float(score[here].mean()),
-                    "mean_treated": float(y[here & (arm == k)].mean()),
-                    "mean_control": float(y[here & (arm == 0)].mean()),
+                    "mean_treated": float(y[here & treated].mean()),
+                    "mean_control": float(y[here & control].mean()),
                     "uplift": effect[0],
                     "lower": effect[1],
                     "upper": effect[2],
@@ -100,14 +110,14 @@ def _uplift_table(data: dict[str, Any], buckets: int = 10) -> list[dict[str, Any
 
 def _curves(data: dict[str, Any], points: int = 100) -> list[dict[str, Any]]:
     rows = []
-    for k, name in enumerate(data["names"], start=1):
-        order = np.argsort(-data["score"][name])
-        arm, y = data["arm"][order], data["y"][order]
-        ate = _difference(y, arm == k, arm == 0)[0]
+    for name, score, is_treated, is_control in _views(data):
+        order = np.argsort(-score)
+        y, treated, control = data["y"][order], is_treated[order], is_control[order]
+        ate = _difference(y, treated, control)[0]
         for i in range(3, points + 1):
             share = i / points
             best = np.arange(len(y)) < share * len(y)
-            value, low, high = _difference(y, best & (arm == k), best & (arm == 0))
+            value, low, high = _difference(y, best & treated, best & control)
             shrink = np.sqrt(1 - share)
             for curve, v, half, baseline in (
                 ("uplift", value, (high - low) / 2, ate),

@@ -123,7 +123,7 @@ def test_the_policy_allows_the_scripts_of_the_page_and_nothing_else(page: Page) 
 def test_every_figure_has_its_box_and_every_box_its_figure(page: Page) -> None:
     boxes = {attrs["id"] for tag, attrs in page.elements if attrs.get("class") == "chart"}
     assert boxes == set(page.data()["figures"])
-    assert len(boxes) == 1 + 3 * 5 + 2
+    assert len(boxes) == 1 + 4 * 4 + 3 + 2
 
 
 def test_figures_have_a_caption_each(page: Page) -> None:
@@ -143,19 +143,19 @@ def test_light_dark_and_print_are_styled(html: str) -> None:
 
 
 def test_the_summary_opens_the_page(page: Page) -> None:
-    assert "Treat the top 30 % with “free care”: +" in page.text
+    assert "Treat the top 30 %, each unit with its best arm: +" in page.text
     assert "visits per 1,000 units treated, 95 % interval" in page.text
 
 
 def test_the_planner_starts_at_the_headline(page: Page) -> None:
     planner = page.data()["planner"]
-    assert len(planner) == 3
+    assert len(planner) == 4
     assert [row["share"].replace("\u202f", " ") for row in planner[0]] == [
         f"{10 * i} %" for i in range(1, 11)
     ]
     slider = next(attrs for tag, attrs in page.elements if attrs.get("type") == "range")
     assert (slider["value"], slider["max"]) == ("2", "9")
-    assert planner[2][2]["effect"] in page.text
+    assert planner[0][2]["effect"] in page.text
 
 
 def test_formulas_stand_beside_the_numbers(page: Page) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from spark_uplift.report.charts import CHARTS
 from spark_uplift.report.figure import DARK, Figure, axis_range, label, thin
+from spark_uplift.report.findings import with_policy_named
 from spark_uplift.report.format import Scale
 from spark_uplift.report.inputs import ReportInputs
 from tests.unit.report import samples
@@ -20,7 +21,7 @@ COLOUR = re.compile(r"#[0-9a-f]{6}(?:[0-9a-f]{2})?")
 
 @pytest.fixture(scope="module")
 def inputs() -> ReportInputs:
-    return samples.visits(n=6000)
+    return with_policy_named(samples.visits(n=6000))
 
 
 def draw(name: str, inputs: ReportInputs) -> list[Figure]:
@@ -90,18 +91,18 @@ class TestEveryChart:
 @pytest.mark.parametrize("name", ["uplift", "qini", "toc", "deciles"])
 def test_arms_share_one_vertical_axis(name: str, inputs: ReportInputs) -> None:
     figures = draw(name, inputs)
-    assert len(figures) == 3
+    assert len(figures) == 4
     assert len({tuple(figure.spec["layout"]["yaxis"]["range"]) for figure in figures}) == 1
-    assert len({figure.colour for figure in figures}) == 3
+    assert len({figure.colour for figure in figures}) == 4
 
 
 def test_a_single_arm_needs_no_title() -> None:
-    assert [figure.title for figure in draw("qini", samples.conversions(n=3000))] == [""]
+    assert [figure.title for figure in draw("qini", with_policy_named(samples.conversions(n=3000)))] == [""]
 
 
 def test_effects_are_drawn_per_thousand_units(inputs: ReportInputs) -> None:
     last = [row for row in inputs.uplift_table if row["arm"] == "25 % coinsurance"][-1]
-    dot = draw("effects", inputs)[0].spec["data"][0]
+    dot = draw("effects", inputs)[0].spec["data"][1]
     assert dot["x"] == [pytest.approx(1000 * last["cumulative_uplift"], rel=1e-5)]
     bars = dot["error_x"]
     assert dot["x"][0] + bars["array"][0] == pytest.approx(1000 * last["cumulative_upper"], rel=1e-4)

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from spark_uplift.report.findings import Finding, Step, Verdict, arm_names, findings
+from spark_uplift.report.findings import (
+    POLICY_NAME,
+    Finding,
+    Step,
+    Verdict,
+    arm_names,
+    findings,
+    with_policy_named,
+)
 from spark_uplift.report.format import Estimate, Scale
 from spark_uplift.report.inputs import ReportInputs
 from spark_uplift.report.summary import Summary, summarise
@@ -53,6 +61,28 @@ def test_with_several_arms_the_headline_names_the_arm_and_owns_up_to_the_choice(
     assert summary.arm == "free care"
     assert "with “free care”" in summary.headline
     assert "not corrected for that choice" in words(summary)
+
+
+def test_the_policy_leads_because_nobody_picked_it() -> None:
+    policy = finding(autoc=Estimate(0.3, 0.05, 0.55), arm=POLICY_NAME)
+    summary = summarise([policy, finding(), finding(arm="discount", everybody=NOTHING)], VISITS)
+    assert summary.arm == POLICY_NAME
+    assert "Treat the top 30 %, each unit with its best arm: +1,556" in words(summary)
+    assert "when everybody is so treated" in words(summary)
+    assert "With “free care” alone, its own top 30 % gain +1,556 (1,227 to 1,885), everybody +948" in words(
+        summary
+    )
+    assert "not corrected" not in words(summary)
+
+
+def test_a_policy_that_gains_nothing_leaves_the_headline_to_an_arm_that_does() -> None:
+    policy = finding(top=Estimate(-0.1, -0.2, -0.05), arm=POLICY_NAME)
+    assert summarise([policy, finding()], VISITS).arm == "free care"
+
+
+def test_the_policy_of_a_single_arm_is_left_out() -> None:
+    inputs = with_policy_named(samples.conversions(n=3000))
+    assert arm_names(inputs) == ["e-mail"]
 
 
 def test_no_evidence_is_said_plainly() -> None:
@@ -126,16 +156,18 @@ def test_failed_checks_come_first() -> None:
 
 @pytest.fixture(scope="module")
 def inputs() -> ReportInputs:
-    return samples.visits(n=6000)
+    return with_policy_named(samples.visits(n=6000))
 
 
 def test_findings_follow_the_tables(inputs: ReportInputs) -> None:
     found = findings(inputs)
     assert (
-        [f.arm for f in found] == ["25 % coinsurance", "50 % coinsurance", "free care"] == arm_names(inputs)
+        [f.arm for f in found]
+        == [POLICY_NAME, "25 % coinsurance", "50 % coinsurance", "free care"]
+        == arm_names(inputs)
     )
     last = [row for row in inputs.uplift_table if row["arm"] == "free care"][-1]
-    free = found[2]
+    free = found[3]
     assert free.everybody == Estimate(
         last["cumulative_uplift"], last["cumulative_lower"], last["cumulative_upper"]
     )
