@@ -76,9 +76,14 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(nogil=True, **_OPTIONS)(function)
 
 
-@numba.njit(types.float64(GAIN_TYPE, TABLE, TABLE, TABLE, MEANS, types.float64, types.int64), cache=CACHED)
 def _call(gain, node, left, right, reference, n_reg, normalization):  # type: ignore[no-untyped-def]
     return gain(node, left, right, reference, n_reg, normalization)
+
+
+@cache
+def _caller() -> Any:
+    """Compile `_call`, when first needed: numba takes a second to wake up."""
+    return numba.njit(types.float64(GAIN_TYPE, *SIGNATURE.args), cache=CACHED)(_call)
 
 
 def call(
@@ -115,4 +120,4 @@ def call(
         weight = node[:, W]
         reference = np.divide(node[:, WY], weight, out=np.zeros(len(node)), where=weight > 0)
     means = np.ascontiguousarray(reference, dtype=np.float64)
-    return float(_call(gain, node, sides[0], sides[1], means, float(n_reg), int(normalization)))
+    return float(_caller()(gain, node, sides[0], sides[1], means, float(n_reg), int(normalization)))
