@@ -35,7 +35,7 @@ __all__ = ["CHARTS"]
 MAX_FEATURES = 20
 MAX_BUCKET_TICKS = 12
 
-FIRST_SHARE = 0.05
+FIRST_SHARE = 0.1
 """The axis fits the curves from here on: before it they rest on few units, and their bands dwarf all else."""
 
 SHARE_TICKS = (0, 0.25, 0.5, 0.75, 1)
@@ -174,8 +174,8 @@ def _curve_traces(points: Rows, colour: str, scale: Scale) -> list[Spec]:
 @register(
     "uplift",
     "Effect among the units treated, when the best by predicted uplift are treated first. It ends at the "
-    "average effect (dashed): a curve that starts well above the dashed line means that the model finds "
-    "those who gain most.",
+    "average effect (dashed): a curve that starts well above the dashed line means that the model finds those "
+    "who gain most. At the far left few units are treated, and curve and band may leave the picture.",
 )
 def uplift_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Effect among the best share."""

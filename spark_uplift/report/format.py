@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import NormalDist
 from typing import Any
 
 THIN = "\u202f"
@@ -128,6 +129,22 @@ class Estimate:
         if self.lower is None or self.upper is None:
             return None
         return (self.upper - self.lower) / 2
+
+    def widened(self, level: float, candidates: int) -> Estimate:
+        """The estimate with its normal interval widened for having been picked out of several (Bonferroni).
+
+        Parameters
+        ----------
+        level : float
+            Level of the interval as it is, 0..1; the widened one holds for all candidates together.
+        candidates : int
+        """
+        if self.value is None or self.half_width is None:
+            return self
+        normal = NormalDist()
+        as_is = normal.inv_cdf((1 + level) / 2)
+        half = self.half_width * normal.inv_cdf(1 - (1 - level) / (2 * candidates)) / as_is
+        return Estimate(self.value, self.value - half, self.value + half)
 
     @property
     def sign(self) -> int | None:

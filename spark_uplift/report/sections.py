@@ -38,7 +38,12 @@ def experiment_view(inputs: ReportInputs) -> View:
         ("Outcome", str(row["outcome"])),
         (f"Features ({len(features)})", ", ".join(map(str, features)) or MISSING),
         ("Rows read", count(row["rows_in"])),
-        ("Rows set aside", f"{count(row['rows_quarantined'])} ({percent(set_aside, 2)})"),
+        (
+            "Rows set aside",
+            f"{count(row['rows_quarantined'])} ({percent(set_aside, 2)})"
+            if row["rows_quarantined"]
+            else "none",
+        ),
     ]
     return {"facts": facts, "rows_in": row["rows_in"]}
 

@@ -58,44 +58,78 @@ def summarise(found: Sequence[Finding], scale: Scale, failed_checks: Sequence[st
 
 
 def _gains(finding: Finding) -> bool:
-    """Whether the headline's share gains at all: a good ranking of units that all lose is no reason."""
+    """Whether the headline's share gains at all; a good ranking of units that all lose is no reason."""
     return finding.top is not None and (finding.top.effect.value or 0.0) > 0
 
 
-def _preference(finding: Finding) -> tuple[bool, bool, float]:
-    """What gains; then the policy, which no one picked after the fact; then AUTOC by its uncertainty."""
+def _beats_everybody(finding: Finding) -> bool:
+    """Whether the headline's share gains more than everybody does; else the advantage lies elsewhere."""
+    if finding.top is None or finding.top.effect.value is None or finding.everybody.value is None:
+        return False
+    return finding.top.effect.value > finding.everybody.value
+
+
+def _preference(finding: Finding) -> tuple[bool, bool, bool, float]:
+    """What the headline can speak of; then the policy, which no one picked; then AUTOC by its uncertainty."""
     strength = (finding.autoc.value or 0.0) / (finding.autoc.half_width or float("inf"))
-    return _gains(finding), finding.arm == POLICY_NAME, strength
+    return _gains(finding), _beats_everybody(finding), finding.arm == POLICY_NAME, strength
 
 
 def _positive(best: Finding, found: Sequence[Finding], scale: Scale, warning: str) -> Summary:
-    top, everybody = best.top, best.everybody
-    policy, many = best.arm == POLICY_NAME, len(found) > 1
-    whom = ", each unit with its best arm" if policy else f" with “{best.arm}”" if many else ""
     details: list[str] = []
+    if best.top is not None and best.top.effect.value is not None:
+        details += _target_details(best.top, best.everybody, scale)
+    details.append(
+        f"AUTOC {_metric_text(best.autoc, scale)}: the ranking finds units that gain more than average."
+    )
+    others = [finding for finding in found if finding is not best]
+    if best.arm == POLICY_NAME:
+        details += _single_arm_details(others, scale)
+    elif others:
+        details += _choice_details(best, others, scale)
+    return Summary(
+        Verdict.HELPS, _positive_headline(best, len(found) > 1, scale), tuple(details), best.arm, warning
+    )
+
+
+def _positive_headline(best: Finding, many: bool, scale: Scale) -> str:
+    top, everybody = best.top, best.everybody
+    policy = best.arm == POLICY_NAME
+    whom = ", each unit with its best arm" if policy else f" with “{best.arm}”" if many else ""
     if top is None or top.effect.value is None:
-        headline = f"Targeting{whom} helps: the AUTOC is {_metric_text(best.autoc, scale)}."
+        return f"Targeting{whom} helps: the AUTOC is {_metric_text(best.autoc, scale)}."
+    share = percent(top.share)
+    if not _gains(best):
+        opening = f"The ranking works, but even the top {share}{whom} gain nothing"
+    elif not _beats_everybody(best):
+        opening = f"Targeting{whom} helps, but not at {share}"
     else:
-        decimals = scale.decimals([top.effect, everybody])
-        opening = f"Treat the top {percent(top.share)}{whom}"
-        if not _gains(best):
-            opening = f"The ranking works, but even the top {percent(top.share)}{whom} gain nothing"
-        headline = (
-            f"{opening}: {_per_thousand(top.effect, scale, decimals)}, "
-            f"instead of {scale.effect(everybody.value, decimals)} when everybody is {'so ' * policy}treated."
-        )
-        details += _target_details(top, everybody, scale, decimals)
-        details.append(
-            f"AUTOC {_metric_text(best.autoc, scale)}: the ranking finds units that gain more than average."
-        )
-    if policy:
-        details += _single_arm_details([finding for finding in found if finding.arm != POLICY_NAME], scale)
-    elif many:
-        details.append(
-            f"Of {len(found)} candidates, “{best.arm}” has the strongest evidence; "
-            "the interval is not corrected for that choice."
-        )
-    return Summary(Verdict.HELPS, headline, tuple(details), best.arm, warning)
+        opening = f"Treat the top {share}{whom}"
+    decimals = scale.decimals([top.effect, everybody])
+    return (
+        f"{opening}: {_per_thousand(top.effect, scale, decimals)}, "
+        f"instead of {scale.effect(everybody.value, decimals)} when everybody is {'so ' * policy}treated."
+    )
+
+
+def _choice_details(best: Finding, others: Sequence[Finding], scale: Scale) -> list[str]:
+    """What speaks for caution when the headline's arm was picked because its numbers were the best."""
+    candidates = len(others) + 1
+    picked = f"“{best.arm}” was picked out of {candidates} candidates for its strong evidence"
+    details = [f"{picked}; the interval is not corrected for that choice."]
+    if scale.level is not None:
+        wide = best.autoc.widened(scale.level, candidates)
+        bounds = interval(wide.lower, wide.upper, max(2, decimals_for(wide.half_width)))
+        verdict = "still above 0" if wide.sign == 1 else "which includes 0, so it may be luck"
+        details = [f"{picked}. Corrected for that choice, its AUTOC has the interval {bounds}, {verdict}."]
+    known = [
+        finding for finding in others if finding.everybody.value is not None and finding.arm != POLICY_NAME
+    ]
+    larger = max(known, key=lambda finding: finding.everybody.value or 0.0, default=None)
+    if larger is not None and (larger.everybody.value or 0.0) > (best.everybody.value or 0.0):
+        text = scale.effect_text(larger.everybody, scale.decimals([larger.everybody]))
+        details.append(f"The largest effect of treating everybody is that of “{larger.arm}”: {text}.")
+    return details
 
 
 def _single_arm_details(arms: Sequence[Finding], scale: Scale) -> list[str]:
@@ -113,7 +147,7 @@ def _single_arm_details(arms: Sequence[Finding], scale: Scale) -> list[str]:
     ]
 
 
-def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int) -> list[str]:
+def _target_details(top: Step, everybody: Estimate, scale: Scale) -> list[str]:
     details = []
     if top.effect.sign == 0:
         details.append(
@@ -136,7 +170,7 @@ def _target_details(top: Step, everybody: Estimate, scale: Scale, decimals: int)
     elif everybody.sign == -1:
         details.append("On average the treatment lowers the outcome: most units are better left alone.")
     elif everybody.sign == 0:
-        text = scale.effect_interval(everybody, decimals)
+        text = scale.effect_interval(everybody, scale.decimals([top.effect, everybody]))
         details.append(
             f"Treating everybody has no proven effect (interval {text}): whom to treat is what matters."
         )

@@ -60,7 +60,29 @@ def test_with_several_arms_the_headline_names_the_arm_and_owns_up_to_the_choice(
     summary = summarise([weak, finding()], VISITS)
     assert summary.arm == "free care"
     assert "with “free care”" in summary.headline
-    assert "not corrected for that choice" in words(summary)
+    assert "was picked out of 2 candidates" in words(summary)
+    assert "has the interval 0.09 to 0.31, still above 0." in words(summary)
+
+
+def test_an_advantage_that_may_be_luck_of_the_choice_is_called_so() -> None:
+    close = finding(autoc=Estimate(0.2, 0.01, 0.39))
+    summary = summarise([close, finding(autoc=NOTHING, arm="a"), finding(autoc=NOTHING, arm="b")], VISITS)
+    assert "which includes 0, so it may be luck" in words(summary)
+
+
+def test_an_arm_with_a_larger_average_effect_is_named_beside_the_headline() -> None:
+    rival = finding(autoc=NOTHING, arm="free", everybody=Estimate(1.2, 1.0, 1.4))
+    summary = summarise([finding(arm="25 %"), rival], VISITS)
+    assert "The largest effect of treating everybody is that of “free”: +1,200 (1,000 to 1,400)." in words(
+        summary
+    )
+
+
+def test_an_arm_whose_top_share_beats_everybody_goes_before_one_with_more_evidence() -> None:
+    elsewhere = finding(autoc=Estimate(0.9, 0.8, 1.0), top=Estimate(0.4, -0.2, 1.0), arm="a")
+    assert summarise([elsewhere, finding(arm="b")], VISITS).arm == "b"
+    alone = summarise([elsewhere], VISITS)
+    assert "Targeting helps, but not at 30 %: +400 visits" in words(alone)
 
 
 def test_the_policy_leads_because_nobody_picked_it() -> None:
