@@ -339,5 +339,5 @@ def merge_points(curve: Curve, starts: Sequence[int]) -> Curve:
         arm_mass=curve.arm_mass,
         policy=curve.policy,
         binary=curve.binary,
-        exact=False,
+        exact=curve.exact and index.shape[0] == curve.low.shape[0],
     )

@@ -11,7 +11,7 @@ from spark_uplift.core.dtypes import WY, N, W
 from spark_uplift.metrics.curves import F64
 from spark_uplift.metrics.inference import bootstrap_error, difference_in_means, normal_interval, quantile
 from spark_uplift.metrics.pair import CONTROL, TREATED, Pair, at_each, divide, prepend_zero
-from spark_uplift.metrics.registry import METRICS, Metric, find
+from spark_uplift.metrics.registry import METRICS, STYLES, Metric, find
 
 __all__ = ["Columns", "curve_columns", "metric_columns", "reported_metrics", "uplift_columns"]
 
@@ -23,10 +23,11 @@ _POINTS = 100
 
 
 def reported_metrics() -> list[Metric]:
-    """Return the metrics that evaluations show unasked, in order of registration."""
-    return [metric for metric in METRICS.values() if metric.reported] + [
-        find(name, "sklift") for name in _SHARES
-    ]
+    """Return the metrics that evaluations show unasked, the headline style first."""
+    chosen = sorted(
+        (m for m in METRICS.values() if m.reported), key=lambda m: (STYLES.index(m.style), m.name)
+    )
+    return chosen + [find(name, "sklift") for name in _SHARES]
 
 
 def metric_columns(

@@ -1,0 +1,271 @@
+"""`evaluate`: metrics with intervals, uplift table and curves of scored rows, at any size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from spark_uplift import schemas
+from spark_uplift.errors import DataError, bad_value
+from spark_uplift.metrics.pair import Pair
+from spark_uplift.metrics.registry import Metric
+from spark_uplift.metrics.tables import (
+    Columns,
+    curve_columns,
+    metric_columns,
+    reported_metrics,
+    uplift_columns,
+)
+from spark_uplift.spark.evaluate_input import ScoredColumns, prepare
+from spark_uplift.spark.evaluate_passes import EXACT_POINTS, FINE_BINS, View, base_curves, views_of
+from spark_uplift.spark.evaluate_replicates import replicate_curves
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["EvaluationResult", "evaluate", "evaluate_metric"]
+
+_RUN_COLUMNS = ("run_id", "model_id", "split")
+_TYPES = {
+    "STRING": pa.string(),
+    "DOUBLE": pa.float64(),
+    "BIGINT": pa.int64(),
+    "INT": pa.int32(),
+    "BOOLEAN": pa.bool_(),
+}
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Small Spark DataFrames, with the columns of the tables of the same names but for run and model.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        A row for each arm, metric and style: value, interval and the formula (``evaluation_metrics``).
+    uplift_table : DataFrame
+        A row for each arm and bucket of predicted uplift (``uplift_table``).
+    curves : DataFrame
+        A row for each arm, curve (qini, uplift, toc) and share of the population (``evaluation_curves``).
+    exact : bool
+        Whether every distinct score had its own point.
+    """
+
+    metrics: DataFrame
+    uplift_table: DataFrame
+    curves: DataFrame
+    exact: bool
+
+
+def evaluate(
+    scored: DataFrame,
+    *,
+    treatmentCol: str,
+    controlName: str,
+    labelCol: str,
+    arm: str | None = None,
+    scoreCol: str = "uplift",
+    treatmentNames: Sequence[str] | None = None,
+    weightCol: str | None = None,
+    propensityCol: str | None = None,
+    idCol: str | None = None,
+    clusterCol: str | None = None,
+    bootstrap: int = 200,
+    level: float = 0.95,
+    buckets: int = 10,
+    seed: int = 1,
+    exactPoints: int = EXACT_POINTS,
+    fineBins: int = FINE_BINS,
+) -> EvaluationResult:
+    """Evaluate predicted uplift on rows of a randomised experiment.
+
+    Each treatment is compared with control by its own score. With several treatments, arm ``"*"`` is the
+    policy that ranks units by their largest predicted effect and gives each its best arm: a treated row
+    counts only where it got the arm recommended for it, with weight 1 / P(arm), control rows with 1 /
+    P(control); P is the arm's share, or the logged propensity.
+
+    Ties are never broken. Standard errors and bands come from a Poisson bootstrap keyed by unit (or cluster):
+    the numbers are the same for any partitioning and order of the rows. The average effect has its analytic
+    interval where rows are independent and propensities not logged.
+
+    Parameters
+    ----------
+    scored : DataFrame
+        Rows with arm, outcome and score; read several times, and kept between the passes where Spark can.
+    treatmentCol, labelCol : str
+        Columns of the arm (compared as text) and of the outcome (a number, or a boolean).
+    controlName : str
+        Value of `treatmentCol` that is control.
+    arm : str, optional
+        Evaluate this treatment only; `scoreCol` may then hold a single number.
+    scoreCol : str
+        ``array<double>`` with the predicted effect of each treatment; a number will do for one treatment.
+    treatmentNames : sequence of str, optional
+        Treatments in the order of the scores; by default the arms in the data other than control, sorted.
+    weightCol : str, optional
+        Weights, 0 or more.
+    propensityCol : str, optional
+        Logged probability, in (0, 1], of the arm that the row got.
+    idCol, clusterCol : str, optional
+        Unit, and cluster that is resampled as a whole. Without both, the row's content stands for the unit.
+    bootstrap : int
+        Replicates; 0 leaves intervals null but for differences in means.
+    level : float
+        Coverage of the intervals, in (0, 1).
+    buckets : int
+        Buckets of the uplift table, of about equal population; ties are not split, so fewer may result.
+    seed : int
+        Seed of the bootstrap.
+    exactPoints : int
+        Up to about so many distinct scores each is a point of the curve.
+    fineBins : int
+        Beyond, about how many quantile bins of the score are used; the result then says ``exact`` = false.
+
+    Returns
+    -------
+    EvaluationResult
+
+    Raises
+    ------
+    ColumnNotFoundError
+        Columns are missing; names the nearest ones.
+    DataError
+        Unknown arm, no control or treated rows, null or NaN scores and outcomes, negative weights,
+        propensities outside (0, 1], a bad parameter; all faults of a stage together.
+
+    Warns
+    -----
+    UserWarning
+        All scores of an arm are equal: its ranking metrics are 0.
+    """
+    _check_parameters(bootstrap, level, buckets, exactPoints, fineBins)
+    columns = ScoredColumns(
+        treatment=treatmentCol,
+        control=str(controlName),
+        label=labelCol,
+        score=scoreCol,
+        arm=arm,
+        treatments=None if treatmentNames is None else tuple(treatmentNames),
+        weight=weightCol,
+        propensity=propensityCol,
+        unit=idCol,
+        cluster=clusterCol,
+    )
+    with prepare(scored, columns) as prepared:
+        views = views_of(prepared, arm)
+        curves = base_curves(prepared, views, exactPoints, fineBins)
+        copies = replicate_curves(prepared, views, curves, seed=seed, count=bootstrap) if bootstrap else []
+    pairs = [Pair.of(curve) for curve in curves]
+    replicates = [Pair.of(copy) for copy in copies] if copies else [None for _ in pairs]
+    _warn_of_equal_scores(views, pairs)
+    named = [(view.name, pair, drawn) for view, pair, drawn in zip(views, pairs, replicates, strict=True)]
+    if arm is None and len(named) == 1:
+        named.append(("*", *named[0][1:]))  # the only arm is everybody's best one
+    independent = clusterCol is None and propensityCol is None
+    return _result(scored.sparkSession, named, level, buckets, independent)
+
+
+def _check_parameters(bootstrap: int, level: float, buckets: int, exact_points: int, fine_bins: int) -> None:
+    faults = [
+        bad_value(name, "evaluate", f"an int of at least {least}", value)
+        for name, value, least in (
+            ("bootstrap", bootstrap, 0),
+            ("buckets", buckets, 1),
+            ("exactPoints", exact_points, 0),
+            ("fineBins", fine_bins, 2),
+        )
+        if not isinstance(value, int) or value < least
+    ]
+    if bootstrap == 1:
+        faults.append(
+            bad_value("bootstrap", "evaluate", "0, or at least 2: one replicate has no spread", bootstrap)
+        )
+    if not 0.0 < level < 1.0:
+        faults.append(bad_value("level", "evaluate", "a float in the range (0, 1)", level))
+    if faults:
+        raise DataError(faults)
+
+
+def evaluate_metric(scored: DataFrame, columns: ScoredColumns, metric: Metric) -> float:
+    """Return one metric, without interval: of the chosen arm, the only arm, or the policy over several.
+
+    Parameters
+    ----------
+    scored : DataFrame
+        As for `evaluate`.
+    columns : ScoredColumns
+        Roles of its columns.
+    metric : Metric
+        See `spark_uplift.metrics.find`.
+
+    Raises
+    ------
+    ColumnNotFoundError, DataError
+        As `evaluate`.
+    """
+    with prepare(scored, columns) as prepared:
+        views = views_of(prepared, columns.arm)
+        curves = base_curves(prepared, views, EXACT_POINTS, FINE_BINS)
+    pair = Pair.of(curves[-1])  # the policy comes last
+    _warn_of_equal_scores(views[-1:], [pair])
+    return float(metric.compute(pair))
+
+
+def _warn_of_equal_scores(views: Sequence[View], pairs: Sequence[Pair]) -> None:
+    """Warn of views whose rows all have the same score."""
+    for view, pair in zip(views, pairs, strict=True):
+        if pair.low.shape[0] == 1 and pair.low[0] == pair.high[0]:
+            what = "policy" if view.name == "*" else f"arm {view.name!r}"
+            warnings.warn(
+                f"All scores of the {what} are equal ({pair.low[0]:g}): they rank nobody, "
+                "and AUTOC and QINI are 0.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+def _result(
+    spark: SparkSession,
+    named: Sequence[tuple[str, Pair, Pair | None]],
+    level: float,
+    buckets: int,
+    independent: bool,
+) -> EvaluationResult:
+    metrics: list[Metric] = reported_metrics()
+    tables: dict[str, list[Columns]] = {"evaluation_metrics": [], "uplift_table": [], "evaluation_curves": []}
+    for name, pair, drawn in named:
+        # In the policy view rows have weights 1/share, estimated: its spread is left to the bootstrap.
+        analytic = independent and name != "*"
+        for table, columns in (
+            ("evaluation_metrics", metric_columns(pair, drawn, level, metrics, independent=analytic)),
+            ("uplift_table", uplift_columns(pair, buckets, level)),
+            ("evaluation_curves", curve_columns(pair, drawn, level)),
+        ):
+            rows = len(next(iter(columns.values())))
+            tables[table].append({"arm": [name] * rows, **columns})
+    frames = {table: _frame(spark, table, parts) for table, parts in tables.items()}
+    return EvaluationResult(
+        metrics=frames["evaluation_metrics"],
+        uplift_table=frames["uplift_table"],
+        curves=frames["evaluation_curves"],
+        exact=all(pair.exact for _, pair, _ in named),
+    )
+
+
+def _frame(spark: SparkSession, table: str, parts: Sequence[Columns]) -> DataFrame:
+    """Return columns as a DataFrame with the declared names, order and types; NaN becomes null."""
+    declared = [column for column in schemas.table(table).columns if column.name not in _RUN_COLUMNS]
+    arrays, ddl = [], []
+    for column in declared:
+        values: list[Any] = [value for part in parts for value in part[column.name]]
+        kind = _TYPES[column.type]
+        mask = np.array([isinstance(value, float) and not np.isfinite(value) for value in values], bool)
+        arrays.append(pa.array(values, kind, mask=mask, from_pandas=False))
+        ddl.append(f"`{column.name}` {column.type}")
+    data = pa.table(arrays, names=[column.name for column in declared])
+    return spark.createDataFrame(data, schema=", ".join(ddl))
