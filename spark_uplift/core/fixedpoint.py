@@ -15,6 +15,7 @@ _BAG_ROOM = 4
 _SUM_BITS = 62
 _VALUE_BITS = 29
 _PACKED_LIMIT = 2**31 - 1
+_PACKED_OUTCOME = 2**15 - 1  # a packed record holds the outcome in 16 bits
 
 
 def _unit(largest: float, rows: int) -> float:
@@ -51,7 +52,7 @@ def choose(
         Whether the criterion looks at sums of squared outcomes.
     """
     if weight_bound is None:
-        small = rows * _BAG_ROOM * max(outcome_bound, 1.0) < _PACKED_LIMIT
+        small = outcome_bound <= _PACKED_OUTCOME and rows * _BAG_ROOM * max(outcome_bound, 1.0) < _PACKED_LIMIT
         if outcome_whole and small and (outcome_binary or not needs_squares):
             return FixedPoint(PACKED, 1.0, 1.0, 1.0, 1.0, outcome_binary)
         unit = 1.0 if outcome_whole and outcome_bound * rows * _BAG_ROOM < 2.0**_SUM_BITS else _unit(outcome_bound, rows)

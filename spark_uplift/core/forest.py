@@ -102,7 +102,8 @@ class Forest:
         """Return (effect, lower, upper), each of shape (n, K); see `spark_uplift.core.intervals`."""
         sums = prediction.predict_groups(self.packed, codes, LITTLE_BAG_TREES)
         squares = prediction.predict_squares(self.packed, codes)
-        return intervals.little_bags(sums, squares, LITTLE_BAG_TREES, level)
+        sizes = intervals.group_sizes(len(self.trees), LITTLE_BAG_TREES)
+        return intervals.little_bags(sums, squares, sizes, level)
 
     def feature_importances(self) -> npt.NDArray[np.float64]:
         """Return each feature's share of the forest's gain, ndarray of shape (F,), summing to 1 (or all 0).

@@ -156,9 +156,8 @@ def _grow_tree(
     at = code_words(spec.n_features)
     half = tree_kernel.SHAPE if spec.honest else tree_kernel.ALL
     members = (draws.bag, draws.thresholds, draws.group, draws.grouped, draws.half)
-    m = tree_kernel.fill_bag(words, units, *members, half, params.layout, at, bag)
-    # a Poisson bag may hold more copies than rows
-    capacity = node_capacity(spec, 4 * m + 16)
+    m, rows = tree_kernel.fill_bag(words, units, *members, half, params.layout, at, bag)
+    capacity = node_capacity(spec, rows)  # minimum sizes count copies, of which a bag may hold many more than records
     ints = np.zeros((capacity, tree_kernel.NODE_INTS), np.int64)
     masks = np.zeros((capacity, 4), np.uint64)
     gains = np.zeros(capacity)

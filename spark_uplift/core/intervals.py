@@ -18,7 +18,15 @@ from scipy import special
 F64 = npt.NDArray[np.float64]
 
 
-def little_bags(sums: F64, squares: F64, size: int, level: float) -> tuple[F64, F64, F64]:
+def group_sizes(n_trees: int, size: int) -> npt.NDArray[np.int64]:
+    """Return the number of trees of each little bag: ``size``, and what is left in the last one."""
+    groups = -(-n_trees // size)
+    return np.minimum(size, n_trees - size * np.arange(groups)).astype(np.int64)
+
+
+def little_bags(
+    sums: F64, squares: F64, size: int | npt.NDArray[np.int64], level: float
+) -> tuple[F64, F64, F64]:
     """Return (effect, lower, upper), each of shape (n, K).
 
     Parameters
@@ -27,17 +35,18 @@ def little_bags(sums: F64, squares: F64, size: int, level: float) -> tuple[F64, 
         Summed effects of the trees of each group.
     squares : ndarray of shape (n, K), dtype=float64
         Summed squared effects over all trees.
-    size : int
-        Trees a group.
+    size : int or ndarray of shape (groups,), dtype=int64
+        Trees a group; an array where the groups differ, see `group_sizes`.
     level : float
         Coverage of the interval, in (0, 1).
     """
     groups = sums.shape[0]
-    means = sums / size
-    effect = means.mean(axis=0)
+    sizes = np.broadcast_to(np.asarray(size, np.float64), (groups,))[:, None, None]
+    means = sums / sizes
+    effect = sums.sum(axis=0) / sizes.sum()
     between = ((means - effect) ** 2).sum(axis=0) / max(1, groups - 1)
-    within = (squares - size * (means**2).sum(axis=0)) / max(1, groups * (size - 1))
-    noise = np.maximum(within, 0.0) / size
+    within = (squares - (sizes * means**2).sum(axis=0)) / max(1.0, (sizes - 1).sum())
+    noise = np.maximum(within, 0.0) * np.mean(1.0 / sizes)
     variance = _non_negative(between - noise, np.maximum(between, noise) * math.sqrt(2.0 / max(1, groups)))
     half = special.ndtri(0.5 + level / 2.0) * np.sqrt(variance)
     return effect, effect - half, effect + half

@@ -17,7 +17,7 @@ from spark_uplift.core.jit import inlined, kernel
 
 # Pseudo-rows for ordering categories when the user asks for none: without any, a cell without an arm has no rate.
 _ORDER_PSEUDO_ROWS = 1.0
-_POWER_STEPS = 32
+_POWER_STEPS = 64
 
 # Positions in a split's integers.
 FEATURE, THRESHOLD, MISSING_LEFT, FOUND = range(4)
@@ -44,10 +44,12 @@ def large_enough(stats, params, times):  # type: ignore[no-untyped-def]
         total += n
     if total < times * params.min_node:
         return False
-    if params.layout == WEIGHTED and times == 1:
+    if params.layout == WEIGHTED:
         for arm in range(stats.shape[0]):
             weight = stats[arm, 1] * params.weight_unit
-            if weight * weight < params.min_arm * (stats[arm, 4] * params.ww_unit):
+            if weight <= 0.0:  # rows that weigh nothing don't make an arm
+                return False
+            if times == 1 and weight * weight < params.min_arm * (stats[arm, 4] * params.ww_unit):
                 return False
     return True
 
@@ -82,7 +84,7 @@ def root_means(stats, params, out):  # type: ignore[no-untyped-def]
 
 @inlined
 def _principal_contrast(effects, weights, used, out):  # type: ignore[no-untyped-def]
-    """Project effects [codes, K] on their weighted first principal axis; a fixed number of power steps, sign fixed."""
+    """Project effects [codes, K] on their weighted first principal axis, whose first component is positive."""
     n_codes, k = effects.shape
     total = 0.0
     mean = np.zeros(k)
@@ -93,18 +95,25 @@ def _principal_contrast(effects, weights, used, out):  # type: ignore[no-untyped
                 mean[t] += weights[c] * effects[c, t]
     for t in range(k):
         mean[t] /= total
-    axis = np.ones(k)
+    spread = np.zeros((k, k))
+    for c in range(n_codes):
+        if used[c]:
+            for t in range(k):
+                for u in range(k):
+                    spread[t, u] += weights[c] * (effects[c, t] - mean[t]) * (effects[c, u] - mean[u])
+    # Power steps start from the widest effect's own column: a vector of ones is orthogonal to the axis when one
+    # arm gains where the other loses.
+    widest = 0
+    for t in range(k):
+        if spread[t, t] > spread[widest, widest]:
+            widest = t
+    axis = spread[widest].copy()
     for _ in range(_POWER_STEPS):
         new = np.zeros(k)
-        for c in range(n_codes):
-            if used[c]:
-                dot = 0.0
-                for t in range(k):
-                    dot += axis[t] * (effects[c, t] - mean[t])
-                for t in range(k):
-                    new[t] += weights[c] * dot * (effects[c, t] - mean[t])
         largest = 0.0
         for t in range(k):
+            for u in range(k):
+                new[t] += spread[t, u] * axis[u]
             largest = max(largest, abs(new[t]))
         if largest == 0.0:
             break

@@ -63,9 +63,13 @@ def row_copies(unit, bag_key, thresholds, group_key, grouped, half_key, half):  
 
 @kernel
 def fill_bag(words, units, bag_key, thresholds, group_key, grouped, half_key, half, layout, code_words, bag):  # type: ignore[no-untyped-def]
-    """Copy the bag's records to ``bag`` (OUT), their lanes multiplied by their copies; return how many."""
+    """Copy the bag's records to ``bag`` (OUT), their lanes multiplied by their copies.
+
+    Return how many records there are, and how many copies of rows they stand for.
+    """
     n_words = words.shape[1]
     m = 0
+    total = np.int64(0)
     for i in range(words.shape[0]):
         count = row_copies(units[i], bag_key, thresholds, group_key, grouped, half_key, half)
         for k in range(n_words):
@@ -76,7 +80,8 @@ def fill_bag(words, units, bag_key, thresholds, group_key, grouped, half_key, ha
             for k in range(code_words, n_words):
                 bag[m, k] = np.uint64(np.int64(words[i, k]) * np.int64(count))
         m += count > 0
-    return m
+        total += count
+    return m, total
 
 
 @inlined
