@@ -1,0 +1,8 @@
+"""spark-submit entry: `spark-submit jobs/check.py --conf conf/examples/randhie.yaml`."""
+
+import sys
+
+from spark_uplift.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["check", *sys.argv[1:]]))

@@ -1,0 +1,109 @@
+"""The audit trail: one row of ``job_runs`` for every job of a run, whatever its end."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from spark_uplift import __version__
+from spark_uplift.config import RunConfig
+from spark_uplift.errors import TableError
+from spark_uplift.pipeline.context import RunContext
+
+_SECRET = re.compile(r"(?i)secret|password|passwd|token|credential|access\.?key|sas\b")
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+@dataclass
+class JobRecord:
+    """What a job adds to its row while it works."""
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    digest: str | None = None
+    rows_in: int | None = None
+    rows_out: int | None = None
+    rows_quarantined: int | None = None
+    message: str = ""
+
+
+def public_config(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration with secrets blotted out: it goes into tables, MLflow and the report."""
+
+    def clean(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: clean(k, v) for k, v in value.items()}
+        if isinstance(value, str):
+            return "***" if _SECRET.search(key) else _LOGIN_IN_URL.sub("***@", value)
+        return value
+
+    values = json.loads(config.canonical_json())
+    return {key: clean(key, value) for key, value in values.items()}
+
+
+@contextmanager
+def recorded(context: RunContext, job: str) -> Iterator[JobRecord]:
+    """Run the body as a job: its row is written at its end, also when it fails."""
+    record = JobRecord()
+    started = datetime.now(timezone.utc)
+    try:
+        yield record
+    except BaseException as error:
+        record.message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:1000]
+        try:
+            _write(context, job, "failed", started, record)
+        except Exception as second:  # the first error is the one to show
+            error.add_note(f"The audit row could not be written either: {second}") if hasattr(error, "add_note") else None
+        raise
+    _write(context, job, "succeeded", started, record)
+
+
+def _write(context: RunContext, job: str, status: str, started: datetime, record: JobRecord) -> None:
+    row = {
+        "run_id": context.run_id,
+        "job": job,
+        "status": status,
+        "started_at": started,
+        "finished_at": datetime.now(timezone.utc),
+        "user": _user(),
+        "config": json.dumps(public_config(context.config), sort_keys=True, ensure_ascii=False),
+        "code_version": __version__,
+        "inputs": record.inputs,
+        "outputs": record.outputs,
+        "digest": record.digest,
+        "rows_in": record.rows_in,
+        "rows_out": record.rows_out,
+        "rows_quarantined": record.rows_quarantined,
+        "message": record.message,
+    }
+    context.write(context.frame("job_runs", [row]), "job_runs", run_id=context.run_id, job=job)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def last_record(context: RunContext, job: str) -> dict[str, Any]:
+    """Return the row of this run's job.
+
+    Raises
+    ------
+    TableError
+        When the job has not succeeded yet.
+    """
+    rows = [row for row in context.small_rows("job_runs") if row["job"] == job and row["status"] == "succeeded"]
+    if not rows:
+        raise TableError(
+            f"The job '{job}' of run '{context.run_id}' must have succeeded. Got no record of that. "
+            f"Hint: run `spark-uplift {job}` with the same configuration first."
+        )
+    return rows[0]

@@ -1,0 +1,124 @@
+"""The use case ``run``: check, prepare, train, evaluate, score, report, in this order; and its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spark_uplift.config import RunConfig
+from spark_uplift.pipeline.audit import recorded
+from spark_uplift.pipeline.check import check as check_experiment
+from spark_uplift.pipeline.context import RunContext
+from spark_uplift.pipeline.evaluate import evaluate
+from spark_uplift.pipeline.prepare import prepare as prepare_rows
+from spark_uplift.pipeline.report import report
+from spark_uplift.pipeline.score import score
+from spark_uplift.pipeline.train import train
+from spark_uplift.spark import tables
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run.
+
+    Attributes
+    ----------
+    name : str
+        The CLI verb and the job's name in ``job_runs``.
+    text : str
+        What it does, in a line.
+    writes : tuple of str
+        Tables and files that it writes.
+    work : callable
+        Takes the context.
+    """
+
+    name: str
+    text: str
+    writes: tuple[str, ...]
+    work: Callable[[RunContext], Any]
+
+
+def check(context: RunContext) -> Any:
+    """Check the experiment; see `spark_uplift.pipeline.check`."""
+    with recorded(context, "check") as record:
+        results = check_experiment(context)
+        counts = {status: sum(r.status == status for r in results) for status in ("pass", "warn", "skip")}
+        record.inputs["source"] = f"{context.source.name}@{context.source.version}"
+        record.message = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+    return results
+
+
+def prepare(context: RunContext) -> Any:
+    """Split usable rows from quarantined ones; see `spark_uplift.pipeline.prepare`."""
+    with recorded(context, "prepare") as record:
+        counts = prepare_rows(context)
+        record.inputs["source"] = f"{context.source.name}@{context.source.version}"
+        record.outputs["training_view"] = str(tables.version(context.spark, context.warehouse, "training_view"))
+        record.rows_in, record.rows_out = counts.rows_in, counts.rows_used
+        record.rows_quarantined = counts.rows_quarantined
+        record.message = f"{counts.rows_used} usable rows, {counts.rows_quarantined} quarantined"
+    return counts
+
+
+STEPS: tuple[Step, ...] = (
+    Step("check", "is the experiment sound?", ("check_results",), check),
+    Step(
+        "prepare",
+        "usable rows, and quarantine",
+        ("experiments", "assignments", "training_view", "quarantine"),
+        prepare,
+    ),
+    Step("train", "grow the forest", ("model_trees", "feature_importance", "models/"), train),
+    Step(
+        "evaluate",
+        "measure it on the holdout",
+        ("evaluation_metrics", "uplift_table", "evaluation_curves", "segments"),
+        evaluate,
+    ),
+    Step("score", "uplift, recommendation and rank of every recipient", ("uplift_scores",), score),
+    Step("report", "one HTML page, and the run in MLflow", ("report.html", "mlflow.db"), report),
+)
+
+
+def step_named(name: str) -> Step:
+    """Return the step called ``name``."""
+    return next(step for step in STEPS if step.name == name)
+
+
+def run_step(context: RunContext, step: Step) -> Any:
+    """Run one step, telling the progress."""
+    context.progress.step(step.name, step.text)
+    result = step.work(context)
+    context.progress.done(step.name)
+    return result
+
+
+def run(context: RunContext) -> Path:
+    """Run every step; return the report's path. Each step can be run again alone, and leaves the same rows."""
+    result: Any = None
+    for step in STEPS:
+        result = run_step(context, step)
+    return Path(result)
+
+
+def plan(config: RunConfig, names: tuple[str, ...] | None = None) -> list[dict[str, str]]:
+    """Return what a run would do, a dict a step; nothing is read or written."""
+    experiment = config.experiment
+    source = experiment.dataset or experiment.path or experiment.table
+    detail = {
+        "check": f"read {source}; arms in '{experiment.treatment}', control '{experiment.control}'",
+        "prepare": f"hold out {config.split.holdout:.0%} of the units; outcome '{experiment.outcome}'",
+        "train": f"{config.forest.numTrees} trees of depth {config.forest.maxDepth}, criterion {config.forest.criterion}",
+        "evaluate": f"{config.evaluation.bootstrap} bootstrap replicates, {config.evaluation.level:.0%} intervals",
+        "score": f"recipients: {config.score.path or config.score.table or 'the rows of the experiment'}",
+        "report": f"write {config.report.path or 'report.html'}"
+        + (f"; register model '{config.mlflow.model_name or config.name}'" if config.mlflow.enabled else ""),
+    }
+    return [
+        {"step": step.name, "what": detail[step.name], "writes": ", ".join(step.writes)}
+        for step in STEPS
+        if names is None or step.name in names
+    ]
