@@ -174,8 +174,8 @@ def _curve_traces(points: Rows, colour: str, scale: Scale) -> list[Spec]:
 @register(
     "uplift",
     "Effect among the units treated, when the best by predicted uplift are treated first. It ends at the "
-    "average effect (dashed): a curve that starts well above the dashed line means that the model finds those "
-    "who gain most. At the far left few units are treated, and curve and band may leave the picture.",
+    "average effect (dashed): a curve that starts well above the dashed line means that the model finds "
+    "those who gain most. At the far left few units are treated, and curve and band may leave the picture.",
 )
 def uplift_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Effect among the best share."""

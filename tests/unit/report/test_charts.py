@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spark_uplift.report.charts import CHARTS
-from spark_uplift.report.figure import DARK, Figure, axis_range, label, thin
+from spark_uplift.report.figure import DARK, Figure
 from spark_uplift.report.findings import with_policy_named
 from spark_uplift.report.format import Scale
 from spark_uplift.report.inputs import ReportInputs
@@ -121,23 +121,3 @@ def test_the_largest_importance_is_on_top(inputs: ReportInputs) -> None:
         bars = figure.spec["data"][0]
         assert bars["x"] == sorted(bars["x"], reverse=True)
         assert bars["y"] == sorted(bars["y"], reverse=True)
-
-
-def test_long_curves_are_thinned_with_both_ends_kept() -> None:
-    rows = [{"fraction": i} for i in range(5000)]
-    kept = thin(rows, 100)
-    assert len(kept) == 100
-    assert (kept[0], kept[-1]) == (rows[0], rows[-1])
-
-
-def test_an_axis_range_holds_zero_and_ignores_gaps() -> None:
-    low, high = axis_range([0.1, None, 0.3])
-    assert low == 0.0
-    assert high > 300
-    assert axis_range([-0.1])[0] < -100
-    assert axis_range([]) == [0.0, pytest.approx(0.06)]
-
-
-def test_texts_from_data_are_no_markup_for_plotly() -> None:
-    assert label("<a href='x'>a & b</a>", 90) == "&lt;a href='x'&gt;a &amp; b&lt;/a&gt;"
-    assert label("two\nlines") == "two lines"
