@@ -6,11 +6,29 @@ every kernel takes its decorator from here.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+
+_STATE = "sources-"
+
+
+def _sources_digest() -> str:
+    """Return a digest of the package's own sources.
+
+    numba looks only at the file of a kernel itself: after a change in a helper from another file it would go on using
+    the old machine code. A folder a state of the sources leaves no room for that.
+    """
+    digest = hashlib.sha256()
+    package = Path(__file__).resolve().parent.parent
+    for folder in ("core", "criteria", "metrics"):
+        for source in sorted((package / folder).rglob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _cache_folder() -> str | None:
@@ -22,8 +40,17 @@ def _cache_folder() -> str | None:
     wanted = os.environ.get("NUMBA_CACHE_DIR")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     candidates = [Path(wanted)] if wanted else []
-    candidates += [home / "spark_uplift" / "numba", Path(tempfile.gettempdir()) / f"spark_uplift-numba-{os.getuid()}"]
-    for folder in candidates:
+    candidates += [
+        home / "spark_uplift" / "numba",
+        Path(tempfile.gettempdir()) / f"spark_uplift-numba-{os.getuid()}",
+    ]
+    try:
+        state = _sources_digest()
+    except OSError:  # imported from a zip archive
+        state = "packed"
+    for root in candidates:
+        # The variable is handed down to worker processes, which must not nest a folder in the folder.
+        folder = (root.parent if root.name.startswith(_STATE) else root) / f"{_STATE}{state}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -52,7 +79,9 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a small helper that LLVM may inline into the kernel that calls it."""
-    return numba.njit(nogil=True, cache=CACHED)(function)
+    # `_nrt=False`: such a helper allocates nothing, and counting references to the arrays that it is given costs more
+    # than what it does.
+    return numba.njit(nogil=True, cache=CACHED, _nrt=False)(function)
 
 
 def callback(signature: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -164,7 +164,7 @@ def poisson_counts(seed: int, purpose: int, index: int, units: U64, rate: float 
     return out
 
 
-@inlined
+@kernel
 def choose_features(key, heap, n_features, wanted, out, scratch):  # type: ignore[no-untyped-def]
     """Write the ``wanted`` features of node ``heap`` to ``out``, ascending.
 

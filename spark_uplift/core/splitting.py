@@ -82,7 +82,7 @@ def root_means(stats, params, out):  # type: ignore[no-untyped-def]
         out[arm] = stats[arm, 2] * params.wy_unit / weight if weight > 0.0 else 0.0
 
 
-@inlined
+@kernel
 def _principal_contrast(effects, weights, used, out):  # type: ignore[no-untyped-def]
     """Project effects [codes, K] on their weighted first principal axis, whose first component is positive."""
     n_codes, k = effects.shape
@@ -281,7 +281,7 @@ def best_split(  # type: ignore[no-untyped-def]
     return best
 
 
-@inlined
+@kernel
 def _write_mask(order, last, is_categorical, codes, any_missing, node, left, out, mask):  # type: ignore[no-untyped-def]
     """Write the set of codes that go left. Codes the node has not seen go where most of its rows go."""
     rows_left = np.int64(0)
