@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_java", "get_session", "is_connect", "java_version", "local_conf"]
 
-JAVA_VERSIONS = (17, 21)  # the range that Spark 4.2 runs on; 24 removed what Hadoop's login still needs
+JAVA_VERSIONS = (17, 21)  # the least and the latest that Spark 4.2 is known to run on
 
 _DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
