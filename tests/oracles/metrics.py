@@ -102,9 +102,10 @@ def sklift(y, treated, score, kind):
 def causalml_raw(y, treated, score, kind):
     """Mean over the n + 1 points, minus the straight line for Qini; scores without ties."""
     rows = cumulative(y, treated, score)
-    values = [np.nan if not (n_t and n_c) else y_t / n_t - y_c / n_c for k, n_t, y_t, n_c, y_c in rows]
     if kind == "qini":
-        values = [v * row[1] for v, row in zip(values, rows, strict=True)]
+        values = [y_t - y_c * n_t / n_c if n_c else np.nan for _, n_t, y_t, n_c, y_c in rows]
+    else:
+        values = [y_t / n_t - y_c / n_c if n_t and n_c else np.nan for _, n_t, y_t, n_c, y_c in rows]
     known = next(i for i, v in enumerate(values) if np.isfinite(v))
     values = [0.0] + [values[known] * (i + 1) / (known + 1) if i < known else v for i, v in enumerate(values)]
     if kind == "auuc":

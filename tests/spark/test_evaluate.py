@@ -124,7 +124,7 @@ def test_replicates_are_rows_written_out_as_often_as_their_hash_says(spark, scor
         drawn.append([metrics.score(name, style=style, y=ys, arm=ts, score=ss) for style, name in kinds])
     found = numbers(run(scored, arm="mail", bootstrap=8, seed=5))
     errors = [found["mail", style, name]["std_error"] for style, name in kinds]
-    # A mean over rows depends on how many rows a tie has: written out, as many as the replicate's; a little apart.
+    # A mean over rows depends on how many rows a tie has, and writing them out changes that a little.
     assert errors[:2] == pytest.approx(np.std(drawn, axis=0, ddof=1)[:2], rel=1e-9)
     assert errors[2] == pytest.approx(np.std(drawn, axis=0, ddof=1)[2], rel=0.05)
 

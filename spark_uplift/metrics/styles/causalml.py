@@ -3,9 +3,10 @@ r"""The numbers of CausalML.
     gain curve  lift(k) * k, lift(k) = y_t/n_t - y_c/n_c
     Qini curve  y_t - y_c * n_t/n_c
 
-over the k best rows, k = 0..n. While one arm is missing, lift (for the gain curve) or the curve itself (Qini)
-is interpolated from 0. Areas are means over the n + 1 points, not trapezoids. ``normalize`` (CausalML's
-default) divides the curve by the absolute value of its end; the names with ``_raw`` do not, and grow with n.
+over the k best rows, k = 0..n. Where lift or the Qini
+curve is not defined (an arm is missing; for Qini, control) it is interpolated from 0. Areas are means over
+the n + 1 points, not trapezoids. ``normalize`` (CausalML's default) divides the curve by the absolute value
+of its end; the names with ``_raw`` do not, and grow with n.
 
 CausalML breaks ties by an unstable sort. Here the curve is straight within a tie, which is what the mean over
 all orders of the tied rows comes to (exactly for a curve that is linear in the sums).
@@ -52,9 +53,9 @@ def gain_curve(pair: Pair) -> F64:
 
 
 def qini_curve(pair: Pair) -> F64:
-    """Return y_t - y_c * n_t/n_c, interpolated from 0 while an arm is missing."""
+    """Return y_t - y_c * n_t/n_c, interpolated from 0 while control is missing."""
     curve = pair.y_treated - pair.y_control * divide(pair.n_treated, pair.n_control)
-    return _fill_from_origin(curve, (pair.n_treated > 0) & (pair.n_control > 0), pair.k)
+    return _fill_from_origin(curve, pair.n_control > 0, pair.k)
 
 
 def _mean(pair: Pair, curve: F64) -> F64:

@@ -1,10 +1,10 @@
 r"""The numbers of H2O's UpliftDRF, with every distinct score as a threshold (its ``auuc_nbins = -1``).
 
-Curves over the k best rows: qini = y_t - y_c * n_t/n_c, lift = y_t/n_t - y_c/n_c, gain = lift * k; while an
-arm is missing, interpolated from 0 by the number of the threshold. AUUC = sum of curve * rows at the
-threshold / (n + 1). AECU is the AUUC minus that of the straight line to the curve's end; "normalized" divides
-by |the end| (lift is not divided). H2O itself uses at most 1,000 quantiles, and its values depend on their
-number.
+Curves over the k best rows: qini = y_t - y_c * n_t/n_c, lift = y_t/n_t - y_c/n_c, gain = lift * k; where not
+defined (an arm is missing; for qini, control), interpolated from 0 by the number of the threshold. AUUC = sum
+of curve * rows at the threshold / (n + 1). AECU is the AUUC minus that of the straight line to the curve's
+end; "normalized" divides by |the end| (lift is not divided). H2O itself uses at most 1,000 quantiles, and its
+values depend on their number.
 
 Source: h2o-3 3.46, ``hex/AUUC.java``.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from spark_uplift.metrics.curves import F64
 from spark_uplift.metrics.pair import Pair, divide, end, prepend_zero
@@ -24,29 +25,34 @@ __all__ = ["gain_curve", "lift_curve", "qini_curve"]
 CurveOf = Callable[[Pair], F64]
 
 
-def _interpolated(curve: F64, pair: Pair) -> F64:
-    known = (pair.n_treated > 0) & (pair.n_control > 0)
+def _interpolated(curve: F64, known: npt.NDArray[np.bool_]) -> F64:
     first = np.argmax(known, axis=-1)[..., None]
     number = np.arange(1, curve.shape[-1] + 1)
     return np.where(known, curve, np.take_along_axis(curve, first, -1) * number / (first + 1))
 
 
+def _both(pair: Pair) -> npt.NDArray[np.bool_]:
+    return np.asarray((pair.n_treated > 0) & (pair.n_control > 0))
+
+
+def _difference(pair: Pair) -> F64:
+    return divide(pair.y_treated, pair.n_treated) - divide(pair.y_control, pair.n_control)
+
+
 def lift_curve(pair: Pair) -> F64:
     """Return y_t/n_t - y_c/n_c at each threshold."""
-    return _interpolated(
-        divide(pair.y_treated, pair.n_treated) - divide(pair.y_control, pair.n_control), pair
-    )
+    return _interpolated(_difference(pair), _both(pair))
 
 
 def gain_curve(pair: Pair) -> F64:
     """Return lift * k at each threshold."""
-    lift = divide(pair.y_treated, pair.n_treated) - divide(pair.y_control, pair.n_control)
-    return _interpolated(lift * pair.k, pair)
+    return _interpolated(_difference(pair) * pair.k, _both(pair))
 
 
 def qini_curve(pair: Pair) -> F64:
     """Return y_t - y_c * n_t/n_c at each threshold."""
-    return _interpolated(pair.y_treated - pair.y_control * divide(pair.n_treated, pair.n_control), pair)
+    curve = pair.y_treated - pair.y_control * divide(pair.n_treated, pair.n_control)
+    return _interpolated(curve, pair.n_control > 0)
 
 
 def _area(pair: Pair, curve: F64) -> F64:
