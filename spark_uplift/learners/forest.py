@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pyspark import keyword_only
@@ -155,15 +156,15 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
                     f"use one of {[c.name for c in registry.CRITERIA.values() if data.outcome in c.outcomes]}.",
                 )
             )
-        forest = train(data, self.settings(len(data.features)), self._progress)
         facts = {
             "rows": data.rows,
             "armRows": data.arm_rows,
             "outcome": data.outcome,
+            "missing": list(data.missing),
             "settings": {p.name: self.getOrDefault(p) for p in self.params if self.isDefined(p)},
         }
-        object.__setattr__(forest, "training", facts)
-        model = UpliftForestModel(forest)
+        forest = train(data, self.settings(len(data.features)), self._progress)
+        model = UpliftForestModel(replace(forest, training=facts))
         self._copyValues(model)
         return model
 
@@ -255,11 +256,18 @@ class _ModelWriter(MLWriter):
         super().__init__()
         self._model = model
 
+    def save(self, path: str) -> None:
+        """Save to ``path``; Spark's own overwriting needs a JVM object, which Spark Connect does not have."""
+        self.saveImpl(path)
+
     def saveImpl(self, path: str) -> None:
         spark = self.sparkSession
+        mode = "overwrite" if self.shouldOverwrite else "errorifexists"
+        facts = persist.metadata(self._model.forest)
+        line = DefaultParamsWriter._get_metadata_to_save(self._model, spark, facts)
         # Trees first: a path with metadata is a whole model.
-        persist.write_trees(spark, self._model.forest, path)
-        DefaultParamsWriter.saveMetadata(self._model, path, spark, persist.metadata(self._model.forest))
+        persist.write_trees(spark, self._model.forest, path, mode)
+        spark.createDataFrame([(line,)], "value string").coalesce(1).write.mode(mode).text(f"{path}/metadata")
 
 
 class _ModelReader(MLReader[Any]):

@@ -37,13 +37,13 @@ def report(context: RunContext) -> Path:
     with recorded(context, "report") as record:
         model, model_id = trained(context)
         target = report_path(context)
-        uri = publish(context, model, model_id) if context.config.mlflow.enabled else None
-        inputs = gather(context, model, model_id, uri.model_uri if uri else None)
-        write_text(target, render(inputs))
-        if uri is not None:
-            uri.attach(target)
+        # First the model, whose address the page shows; then the page, beside it.
+        logged = publish(context, model, model_id) if context.config.mlflow.enabled else None
+        write_text(target, render(gather(context, model, model_id, logged.model_uri if logged else None)))
+        if logged is not None:
+            publish(context, model, model_id, (target,))
         record.digest = model.digest
-        record.outputs = {"report": str(target), **({"mlflow_model": uri.model_uri} if uri else {})}
+        record.outputs = {"report": str(target), **({"mlflow_model": logged.model_uri} if logged else {})}
         record.message = f"report of {target.stat().st_size} bytes"
     return target
 

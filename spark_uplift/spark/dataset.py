@@ -48,6 +48,8 @@ class Dataset:
     arm_rows : dict of str to int
     outcome : str
         "binary" or "continuous".
+    missing : tuple of str
+        Features that lack a value in some row.
     """
 
     frame: DataFrame
@@ -59,6 +61,7 @@ class Dataset:
     rows: int
     arm_rows: dict[str, int]
     outcome: str
+    missing: tuple[str, ...]
     weighted: bool
     logged: bool
 
@@ -165,6 +168,7 @@ def prepare(df: DataFrame, columns: Columns, control: str, *, max_bins: int, nee
         rows=tally.rows,
         arm_rows=dict(tally.arms),
         outcome="binary" if tally.binary else "continuous",
+        missing=tuple(name for name in columns.features if tally.given[name] < tally.rows),
         weighted=weighted,
         logged=logged,
     )

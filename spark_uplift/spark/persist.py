@@ -157,12 +157,12 @@ def read_local(folder: str | Path) -> Forest:
     return restore(found, table, str(root))
 
 
-def write_trees(spark: SparkSession, forest: Forest, path: str) -> None:
+def write_trees(spark: SparkSession, forest: Forest, path: str, mode: str) -> None:
     """Write the node table with Spark."""
     kind = "tree int, node bigint, feature int, threshold smallint, missing_left boolean, mask binary, left_child bigint"
     kind += ", gain double, stats array<bigint>, effect array<double>"
     table = node_table(forest)
-    spark.createDataFrame(table, schema=kind).coalesce(1).write.parquet(f"{path}/trees")
+    spark.createDataFrame(table, schema=kind).coalesce(1).write.mode(mode).parquet(f"{path}/trees")
 
 
 def read_spark(spark: SparkSession, path: str, found: Mapping[str, Any]) -> Forest:
