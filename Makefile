@@ -21,7 +21,7 @@ $(PEERS)/.ready: requirements-peers.txt scripts/setup.sh
 	@LEAST=3.11 scripts/setup.sh $(PEERS) requirements-peers.txt  # causalml 0.18 needs it
 
 $(BENCH)/.ready: requirements-bench.txt scripts/setup.sh
-	@scripts/setup.sh $(BENCH) requirements-bench.txt
+	@LEAST=3.11 scripts/setup.sh $(BENCH) requirements-bench.txt
 
 demo: setup  ## run the main job on a real randomised experiment
 	@$(VENV)/bin/spark-uplift demo
@@ -45,7 +45,7 @@ peers: $(PEERS)/.ready  ## comparisons with other packages, in an environment of
 	@$(PEERS)/bin/python $(PYTEST) tests/peers
 
 bench: setup $(BENCH)/.ready  ## benchmarks beside the peers; prints a table of ratios
-	@$(VENV)/bin/python benchmarks/run.py --peers $(BENCH)/bin/python
+	@$(VENV)/bin/python -m benchmarks --peers-python $(BENCH)/bin/python
 
 lint: setup  ## ruff and mypy
 	$(VENV)/bin/ruff check .
@@ -61,8 +61,8 @@ lock:  ## resolve the pinned lists anew (needs uv)
 		--universal --python-version 3.10 --no-annotate --custom-compile-command "make lock" -o requirements.lock
 	uv pip compile --no-python-downloads pyproject.toml requirements-peers.in --constraint requirements-known.txt \
 		--universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" -o requirements-peers.txt
-	uv pip compile --no-python-downloads requirements-bench.in --constraint requirements-known.txt \
-		--universal --python-version 3.10 --no-annotate --custom-compile-command "make lock" -o requirements-bench.txt
+	uv pip compile --no-python-downloads benchmarks/requirements-peers.txt --constraint requirements-known.txt \
+		--universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" -o requirements-bench.txt
 
 clean:  ## remove what runs and tests leave behind
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse spark_uplift_out benchmarks/out
