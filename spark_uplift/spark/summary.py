@@ -11,6 +11,7 @@ ALGORITHM
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,14 +79,7 @@ def summarise(source: Source, shares: Mapping[str, float] | None = None) -> Expe
     cut = max(low, float(np.median(outcomes))) if outcomes.size else low
     bins = [cut_feature(name, source, sample, levels) for name in source.features]
     cells = count_cells(rows.where(_known()), arms, bins, cut)
-    quarantined: dict[str, int] = {}
-    for group in groups:
-        if group[REASON] is not None:
-            quarantined[group[REASON]] = quarantined.get(group[REASON], 0) + group["rows"]
-    for reason, number in (("duplicate_unit", units["again"]), ("unit_in_two_arms", units["two"])):
-        if number:
-            quarantined[reason] = number
-    usable = [group for group in groups if group["outcome_rows"]]
+    measured = [group for group in groups if group["outcome_rows"] and group[REASON] not in ARM_REASONS]
     return ExperimentSummary(
         treatment=source.treatment,
         outcome=source.outcome,
@@ -95,13 +89,13 @@ def summarise(source: Source, shares: Mapping[str, float] | None = None) -> Expe
         shares=shares,
         null_arm=sum(group["rows"] for group in groups if group[REASON] == "null_arm"),
         unknown_arms=_unknown(groups),
-        quarantined=quarantined,
+        quarantined=_quarantined(groups, units),
         has_id=source.id is not None,
         duplicate_rows=units["again"],
         units_in_two_arms=units["two"],
         outcome_values=int(np.unique(outcomes).size),
-        outcome_binary=bool(usable) and not any(group["not_binary"] for group in usable),
-        outcome_whole=bool(usable) and not any(group["not_whole"] for group in usable),
+        outcome_binary=bool(measured) and not any(group["not_binary"] for group in measured),
+        outcome_whole=bool(measured) and not any(group["not_whole"] for group in measured),
         outcome_cut=cut,
         features=tuple(
             _feature(name, source, counted, sample, levels)
@@ -168,6 +162,15 @@ def _arm(arm: str, groups: Sequence[Row], clusters: Mapping[str, int] | None) ->
         maximum=max(part["maximum"] for part in filled),
         clusters=clustered,
     )
+
+
+def _quarantined(groups: Sequence[Row], units: Mapping[str, int]) -> dict[str, int]:
+    """Return the rows that can't be used by reason."""
+    rows = Counter({"duplicate_unit": units["again"], "unit_in_two_arms": units["two"]})
+    for group in groups:
+        if group[REASON] is not None:
+            rows[group[REASON]] += group["rows"]
+    return {reason: number for reason, number in rows.items() if number}
 
 
 def _unknown(groups: Sequence[Row]) -> dict[str, int]:

@@ -21,27 +21,38 @@ from spark_uplift.errors import DataError, nearest
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from spark_uplift.config import ExperimentConfig
+    from spark_uplift.config import ExperimentConfig, ScoreConfig
 
 HASHED_BYTES = 256 * 2**20
 """Local files up to this size in all are hashed by content, so that a copy has the same version; reading more
 would take longer than the job, and names, sizes and times of change have to do."""
 
 
-def open_rows(spark: SparkSession, experiment: ExperimentConfig) -> tuple[DataFrame, str, str]:
+def open_rows(
+    spark: SparkSession, place: ExperimentConfig | ScoreConfig, section: str = "experiment"
+) -> tuple[DataFrame, str, str]:
     """Return (rows, name, version) of the configured dataset, path or table.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    place : ExperimentConfig or ScoreConfig
+        Has ``path``, ``format`` and ``table``; an experiment may have ``dataset``.
+    section : str
+        Name of that section of the configuration, for messages.
 
     Raises
     ------
     DataError
         If there is no such path or table, or Spark can't read it.
     """
-    if experiment.dataset is not None:
-        frame = datasets.load(experiment.dataset)
-        return spark.createDataFrame(frame), experiment.dataset, _frame_version(frame)
-    if experiment.path is not None:
-        return _open_path(spark, str(experiment.path), experiment.format)
-    return _open_table(spark, str(experiment.table))
+    dataset: str | None = getattr(place, "dataset", None)
+    if dataset is not None:
+        frame = datasets.load(dataset)
+        return spark.createDataFrame(frame), dataset, _frame_version(frame)
+    if place.path is not None:
+        return _open_path(spark, str(place.path), place.format, section)
+    return _open_table(spark, str(place.table), section)
 
 
 def _frame_version(frame: pd.DataFrame) -> str:
@@ -50,16 +61,16 @@ def _frame_version(frame: pd.DataFrame) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
-def _open_path(spark: SparkSession, path: str, kind: str) -> tuple[DataFrame, str, str]:
+def _open_path(spark: SparkSession, path: str, kind: str, section: str) -> tuple[DataFrame, str, str]:
     local = local_path(path)
     if local is not None and not local.exists():
         near = (
             nearest(local.name, (p.name for p in local.parent.iterdir())) if local.parent.is_dir() else None
         )
         hint = (
-            f" Hint: did you mean {str(local.parent / near)!r}?" if near else " Hint: check experiment.path."
+            f" Hint: did you mean {str(local.parent / near)!r}?" if near else f" Hint: check {section}.path."
         )
-        raise DataError(f"The path {str(local)!r} (experiment.path) does not exist.{hint}")
+        raise DataError(f"The path {str(local)!r} ({section}.path) does not exist.{hint}")
     reader = spark.read.format(kind)
     if kind == "csv":
         reader = reader.option("header", "true").option("inferSchema", "true")
@@ -71,8 +82,8 @@ def _open_path(spark: SparkSession, path: str, kind: str) -> tuple[DataFrame, st
         _ = df.schema  # Spark Connect analyses lazily; fail here, where the path is known
         version = _path_version(spark, path, kind, local, pattern)
     except Exception as error:
-        message = f"The {kind} data at {path!r} (experiment.path) can't be read: {_first_line(error)}"
-        raise DataError(f"{message} Hint: is experiment.format right?") from error
+        message = f"The {kind} data at {path!r} ({section}.path) can't be read: {_first_line(error)}"
+        raise DataError(f"{message} Hint: is {section}.format right?") from error
     return df, path, version
 
 
@@ -147,15 +158,15 @@ def _data_files(folder: Path) -> Iterable[Path]:
             yield file
 
 
-def _open_table(spark: SparkSession, table: str) -> tuple[DataFrame, str, str]:
+def _open_table(spark: SparkSession, table: str, section: str) -> tuple[DataFrame, str, str]:
     try:
         df = spark.table(table)
         _ = df.schema
     except Exception as error:
         raise DataError(
-            f"The table {table!r} (experiment.table) can't be read: {_first_line(error)} Hint: give its "
+            f"The table {table!r} ({section}.table) can't be read: {_first_line(error)} Hint: give its "
             "full name, or "
-            "experiment.path for files."
+            f"{section}.path for files."
         ) from error
     quoted = ".".join(f"`{part.strip('`')}`" for part in table.split("."))
     try:
