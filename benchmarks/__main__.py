@@ -1,0 +1,126 @@
+"""Run the benchmarks: ``python -m benchmarks [--quick] [--only fit …]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, sections, tables
+from benchmarks.settings import FULL_PEERS, SECTIONS, SMALL_PEERS, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = (*FULL_PEERS, *SMALL_PEERS)
+
+# What --quick changes: every contender runs, in minutes; the numbers mean little.
+QUICK = {
+    "rows": 50_000, "small_rows": 20_000, "test_rows": 50_000, "trees": [20], "repeats": 2,
+    "transform_rows": 500_000, "transform_train_rows": 50_000, "predict_rows": 100_000,
+    "memory_rows": [50_000, 250_000],
+    "out": "benchmarks/out/quick.json", "doc": "benchmarks/out/quick.md",
+}  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    p = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    p.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
+    p.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="peers to run beside ours")
+    p.add_argument("--peers-python", default=".venv-bench/bin/python", help="the peers' interpreter")
+    p.add_argument("--rows", type=int, default=1_000_000, help="training rows")
+    p.add_argument(
+        "--small-rows", type=int, default=100_000, help=f"training rows beside {' and '.join(SMALL_PEERS)}"
+    )
+    p.add_argument("--test-rows", type=int, default=200_000, help="held-out rows with known effect")
+    p.add_argument(
+        "--trees", type=int, nargs="+", default=[20, 100], help="trees; each number is a table of its own"
+    )
+    p.add_argument("--depth", type=int, default=8)
+    p.add_argument("--bins", type=int, default=64)
+    p.add_argument("--threads", type=int, default=2, help="of every contender")
+    p.add_argument("--repeats", type=int, default=3, help="warm runs of ours in a process")
+    p.add_argument("--transform-rows", type=int, default=10_000_000, help="rows to score")
+    p.add_argument(
+        "--transform-train-rows", type=int, default=200_000, help="rows that the scored models are fitted on"
+    )
+    p.add_argument("--predict-rows", type=int, default=500_000, help="rows that peers predict in memory")
+    p.add_argument("--memory-rows", type=int, nargs="+", default=[1_000_000, 8_000_000])
+    p.add_argument("--timeout", type=float, default=3600.0, help="seconds that one contender may take")
+    p.add_argument("--work", default="benchmarks/out", help="folder for data, logs and single results")
+    p.add_argument("--out", default="docs/benchmarks.json", help="results, merged section by section")
+    p.add_argument(
+        "--doc", default="docs/benchmarks.md", help="document that takes the tables between its markers"
+    )
+    p.add_argument(
+        "--quick", action="store_true", help="small sizes, to see that everything runs; leaves docs alone"
+    )
+    return p
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the command line's values; with ``--quick`` its sizes are the defaults."""
+    made = parser()
+    if "--quick" in (sys.argv[1:] if arguments is None else arguments):
+        made.set_defaults(**QUICK)
+    return made.parse_args(arguments)
+
+
+def merge(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Put new sections into the results file, keep the others, and return all."""
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    results.update(found)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the sections that were asked for; print, store and document each when it is done."""
+    args = parse(arguments)
+    args.peers_python = str((ROOT / args.peers_python).absolute())  # not resolved: a venv's python is a link
+    if args.peers and not Path(args.peers_python).exists():
+        print(
+            f"No interpreter at {args.peers_python}: only spark_uplift is run. See benchmarks/README.md.",
+            file=sys.stderr,
+        )
+        args.peers = []
+    args.peers = [name for name in PEERS if name in args.peers]
+    args.work = str((ROOT / args.work).resolve())
+    out, doc = ROOT / args.out, ROOT / args.doc
+    settings = Settings(
+        rows=args.rows, test_rows=args.test_rows, depth=args.depth, bins=args.bins, threads=args.threads,
+        repeats=args.repeats, work=args.work,
+    )  # fmt: skip
+    about = machine.describe()
+    print(machine.sentence(about))
+    if about["load"] > 0.5:
+        print(f"The machine is busy (load {about['load']}): the numbers will be too high.", file=sys.stderr)
+    results: dict[str, Any] = {}
+    for name in args.only:
+        started = time.perf_counter()
+        found = sections.RUN[name](replace(settings), args)
+        entry = {
+            "machine": about,
+            "settings": {k: v for k, v in settings.to_json().items() if k != "work"},
+            "results": found,
+        }
+        results = merge(out, {name: entry})
+        print(
+            f"\n{tables.report({name: entry})}\n\n({name}: {time.perf_counter() - started:.0f} s)\n",
+            flush=True,
+        )
+        if doc.exists():
+            tables.write_between_markers(doc, tables.report(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import data, tables
+from benchmarks.__main__ import QUICK, main, merge, parse
+from benchmarks.contender import CONTENDERS, quality
+from benchmarks.sections import RUN
+from benchmarks.settings import FULL_PEERS, SECTIONS, SMALL_PEERS, Settings, memory_limit_mb
+
+MACHINE = {
+    "processor": "toy", "cores": 2, "memory_gb": 8.0, "system": "Linux", "python": "3.11", "java": "17", "date": "today"
+}  # fmt: skip
+
+
+def _fit(contender: str, seconds: float, pearson: float, **more: object) -> dict[str, object]:
+    return {
+        "contender": contender, "version": f"{contender} 1", "settings": "none", "seconds": [seconds],
+        "pearson": pearson, "spearman": pearson, "peak_mb": {"fit": 900.0}, "worker_mb": {"fit": 300.0}, **more,
+    }  # fmt: skip
+
+
+def _group(*peers: dict[str, object]) -> dict[str, object]:
+    ours = _fit("ours", 2.0, 0.5, first_seconds=[4.0, 4.5], leaves=100.0)
+    return {"rows": 1_000_000, "trees": 20, "depth": 8, "aims": True, "results": [ours, *peers]}
+
+
+def test_a_larger_table_begins_with_the_files_of_a_smaller_one(tmp_path):
+    small = data.make(800, tmp_path, chunk=400)
+    large = data.make(1000, tmp_path, chunk=400)
+
+    assert large[:2] == small
+    assert [pq.read_metadata(path).num_rows for path in large] == [400, 400, 200]
+
+
+def test_rows_are_read_as_peers_want_them(tmp_path):
+    rows = data.read(data.make(3000, tmp_path, chunk=1000))
+
+    assert rows["x"].shape == (3000, 12)
+    assert rows["treated"].mean() == pytest.approx(0.85, abs=0.03)
+    assert rows["y"].mean() == pytest.approx(0.05, abs=0.02)
+    assert np.all(rows["tau"] >= 0.0)
+    assert len(np.unique(rows["x"][:, 0])) == 3000, "files must not repeat each other"
+
+
+def test_held_out_rows_are_other_rows(tmp_path):
+    train = data.read(data.make(500, tmp_path))
+    held_out = data.read(data.make_held_out(500, tmp_path))
+
+    assert not np.intersect1d(train["x"][:, 0], held_out["x"][:, 0]).size
+
+
+def test_what_a_killed_run_left_behind_is_not_taken_for_data(tmp_path):
+    [path] = data.files(100, tmp_path)
+    half = tmp_path / "seed-1" / f"{path}.unfinished"
+    half.parent.mkdir()
+    half.write_text("half")
+
+    assert data.make(100, tmp_path) == [path]
+    assert pq.read_metadata(path).num_rows == 100
+    assert not half.exists()
+
+
+def test_quality_is_correlation_with_the_truth():
+    truth = np.arange(10.0)
+
+    assert quality(truth**3, truth)["spearman"] == pytest.approx(1.0)
+    assert quality(truth**3, truth)["pearson"] < 1.0
+    assert quality(np.ones(10), truth)["pearson"] == 0.0
+    with pytest.raises(ValueError, match="one a row"):
+        quality(truth[:5], truth)
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [(None, ""), (0.0, "0.00"), (0.1234, "0.12"), (1.234, "1.23"), (12.34, "12.3"), (123.4, "123"), (12345.6, "12,346")],
+)  # fmt: skip
+def test_numbers_keep_three_digits(value, shown):
+    assert tables.number(value) == shown
+
+
+def test_markdown_is_aligned():
+    assert tables.markdown(["", "n"], [["a", "1"], ["long", "1,000"]]).splitlines() == [
+        "|      |     n |",
+        "|:-----|------:|",
+        "| a    |     1 |",
+        "| long | 1,000 |",
+    ]
+    with pytest.raises(ValueError, match="2 cells"):
+        tables.markdown(["", "n"], [["a"]])
+
+
+def test_fit_table_gives_ratios_and_says_which_aims_were_reached():
+    text = tables.fit_table(_group(_fit("ydf", 60.0, 0.4), _fit("h2o", 10.0, 0.6)))
+
+    ydf, h2o = (next(line for line in text.splitlines() if name in line) for name in ("YDF", "H2O"))
+    assert "30.0" in ydf
+    assert "≥ 25: reached" in ydf
+    assert "5.00" in h2o
+    assert "≥ 12: missed" in h2o
+    assert "Pearson 0.500 beside the best peer's 0.600 (H2O UpliftDRF): missed" in text
+    assert "new Python workers, right after the session's start: 4.00, 4.50 s" in text
+
+
+def test_a_peer_that_fails_costs_its_row_alone():
+    text = tables.fit_table(_group({"contender": "h2o", "error": "exit 1: no Java"}, _fit("ydf", 60.0, 0.4)))
+
+    assert "H2O UpliftDRF failed: exit 1: no Java" in text
+    assert "YDF, all features" in text
+
+
+def test_report_shows_every_section(tmp_path):
+    times = {f"{part}_seconds": 0.1 for part in ("encode", "grow", "predict", "import_numba", "import_ours")}
+    transform = {"rows": 10, "seconds": [1e-5], "delta_seconds": [2e-5], "scan_seconds": 1e-6, "leaves": 9.0}
+    found = {
+        "fit": [_group(_fit("ydf", 60.0, 0.4))],
+        "kernel": {
+            "rows": 10, "trees": 2, "depth": 8, "leaves": 3.0, "grow_ns": [10.0, 13.0], "encode_us": [0.1],
+            "predict_trees": 100, "predict_us": [1.9],
+        },
+        "transform": {
+            "trees": 100, "depth": 8, "train_rows": 10, "threads": 2, "ours": transform,
+            "ydf": {"rows": 10, "seconds": [8e-5], "leaves": 9.0},
+        },
+        "memory": [{"rows": 1_000_000, "peak_mb": {"fit": 2000.0}, "worker_mb": {"fit": 300.0}}],
+        "cold": {"compiled": [times], "cached": [times]},
+        "breakdown": {"rows": 10, "trees": 2, "parts": {"whole fit": 1.5}},
+    }  # fmt: skip
+    text = tables.report({name: {"machine": MACHINE, "results": results} for name, results in found.items()})
+
+    assert list(found) == list(SECTIONS) == list(RUN)
+    assert text.count("2 cores of toy") == len(SECTIONS)
+    assert "≤ 12: reached" in text
+    assert "≥ 5: reached" in text
+    assert "reached" in next(line for line in text.splitlines() if line.startswith("| 1,000,000"))
+
+    document = tmp_path / "benchmarks.md"
+    document.write_text(f"before\n{tables.BEGIN}\nan earlier run\n{tables.END}\nafter\n")
+    tables.write_between_markers(document, text)
+    tables.write_between_markers(document, text)
+    written = document.read_text()
+    assert written.startswith("before\n")
+    assert written.endswith("after\n")
+    assert written.count("## Kernels") == 1
+    assert "an earlier run" not in written
+
+
+def test_a_document_without_markers_is_left_alone(tmp_path):
+    document = tmp_path / "benchmarks.md"
+    document.write_text("mine")
+    with pytest.raises(ValueError, match="must hold the lines"):
+        tables.write_between_markers(document, "text")
+    assert document.read_text() == "mine"
+
+
+def test_settings_survive_the_way_to_a_contender(tmp_path):
+    settings = Settings(rows=10, trees=3)
+    path = tmp_path / "job.json"
+    merge(path, {**settings.to_json(), "contender": "ours"})
+
+    assert Settings.read(path) == (settings, {"contender": "ours"})
+
+
+def test_quick_has_small_sizes_and_leaves_the_document_alone():
+    quick, full = parse(["--quick", "--only", "kernel"]), parse([])
+
+    assert quick.rows == QUICK["rows"] < full.rows
+    assert not quick.out.startswith("docs")
+    assert not quick.doc.startswith("docs")
+    assert quick.only == ["kernel"]
+    assert set(full.peers) == {*FULL_PEERS, *SMALL_PEERS} <= set(CONTENDERS)
+
+
+def test_an_unknown_section_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "speed"])
+    assert "invalid choice: 'speed'" in capsys.readouterr().err
+
+
+def test_memory_limit_is_three_times_the_binned_bytes_and_300_mb():
+    assert memory_limit_mb(1_000_000) == pytest.approx(336.0)
