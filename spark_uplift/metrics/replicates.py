@@ -19,7 +19,7 @@ from spark_uplift.core.jit import kernel
 from spark_uplift.core.sampling import REPLICATE, count_thresholds, draw, stream_key
 from spark_uplift.metrics.curves import F64, Curve
 
-__all__ = ["count_copies", "replicate_curve", "stream_keys", "tally", "whole_unit"]
+__all__ = ["count_copies", "replicate_curve", "stream_keys", "tally", "tally_integers", "whole_unit"]
 
 # Mean copies per row that sums must have room for; the sum of n Poisson(1) exceeds 4n with probability <
 # exp(-2n).
@@ -132,6 +132,41 @@ def count_copies(units: U64, keys: U64) -> F64:
     out = np.empty((units.shape[0], keys.shape[0]))
     _count_copies(units, keys, count_thresholds(True, 1.0), out)
     return out
+
+
+@kernel
+def _tally_integers(cells, scores, values, sums, low, high):  # type: ignore[no-untyped-def]
+    for i in range(cells.shape[0]):
+        for v in range(cells.shape[1]):
+            cell = cells[i, v]
+            if cell < 0:
+                continue
+            sums[cell, 0] += 1
+            for k in range(values.shape[1]):
+                sums[cell, 1 + k] += values[i, k]
+            low[cell] = min(low[cell], scores[i, v])
+            high[cell] = max(high[cell], scores[i, v])
+
+
+def tally_integers(
+    cells: I32, scores: F64, values: npt.NDArray[np.int64], sums: npt.NDArray[np.int64], low: F64, high: F64
+) -> None:
+    """Add rows to the sums of their cells.
+
+    Parameters
+    ----------
+    cells : ndarray of shape (n, views), dtype=int32
+        Cell of each row in each view, -1 for none. IN
+    scores : ndarray of shape (n, views), dtype=float64
+        Score of each row in each view. IN
+    values : ndarray of shape (n, k), dtype=int64
+        Additive values. IN
+    sums : ndarray of shape (cells, 1 + k), dtype=int64
+        Rows, then the values. IN and OUT
+    low, high : ndarray of shape (cells,), dtype=float64
+        Smallest and largest score in each cell. IN and OUT
+    """
+    _tally_integers(cells, scores, values, sums, low, high)
 
 
 def replicate_curve(

@@ -1,8 +1,8 @@
 """What an evaluation reads: the user's scored rows as a frame of fixed names, checked in one pass.
 
-The frame has the columns ``label string, y, w, e double, scores array<double>, unit bigint``;
-`Prepared.coded` adds ``arm int`` (0 control, k the k-th treatment) and ``best int`` (the arm with the largest
-score, the first of equal ones).
+The frame has the columns ``label string, y, w, e double, unit bigint`` and the scores ``s0, s1, … double``;
+`Prepared.coded` adds ``arm int`` (0 control, k the k-th treatment) and, with several scores, ``top double``
+(the largest) and ``best int`` (its arm, the first of equal ones).
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Prepared:
     frame : DataFrame
         See the module.
     treatments : tuple of str
-        In the order of the scores.
+        Their names, in order.
+    scores : int
+        Number of score columns: one a treatment, or 1 for the treatment that was asked for.
     logged : bool
         Whether propensities are logged.
     rows : int
@@ -77,27 +79,31 @@ class Prepared:
         Whether every outcome is 0 or 1.
     bounds : dict of str to float
         Largest absolute value of w, wy, wyy, ww (all with w/e for w) and mass (plain w).
-    distinct : tuple of int
-        About how many distinct scores each treatment has, then the largest score over treatments.
     """
 
     frame: DataFrame
     treatments: tuple[str, ...]
+    scores: int
     logged: bool
     rows: int
     binary: bool
     bounds: dict[str, float]
-    distinct: tuple[int, ...]
 
     def coded(self) -> DataFrame:
-        """Return the frame with ``arm`` and ``best``."""
+        """Return the frame with ``arm`` and, with several scores, ``top`` and ``best``."""
         from pyspark.sql import functions as F
 
-        names = F.array(*[F.lit(name) for name in self.treatments])
-        best = F.array_position("scores", F.array_max("scores"))
-        return self.frame.withColumns(
-            {"arm": F.array_position(names, F.col("label")).cast("int"), "best": best.cast("int")}
-        )
+        arm: Any = F
+        for code, name in enumerate(self.treatments, start=1):
+            arm = arm.when(F.col("label") == name, code)
+        coded = self.frame.withColumn("arm", arm.otherwise(0))
+        if self.scores == 1:
+            return coded
+        names = [f"s{k}" for k in range(self.scores)]
+        best: Any = F
+        for code, name in enumerate(names, start=1):
+            best = best.when(F.col(name) == F.col("top"), code)
+        return coded.withColumn("top", F.greatest(*names)).withColumn("best", best)
 
 
 def check_types(df: DataFrame, columns: ScoredColumns) -> None:
@@ -164,40 +170,60 @@ def _unusable(value: Column) -> Column:
     return value.isNull() | F.isnan(value) | (F.abs(value) == float("inf"))
 
 
-def _summarise(frame: DataFrame, width: int) -> list[Row]:
-    """Return one row an arm, and one for all rows (``everything`` = 1)."""
+def _flat(frame: DataFrame, width: int) -> DataFrame:
+    """Return the frame with a column for each score: arrays are slow to look into."""
     from pyspark.sql import functions as F
 
-    y, w, e, scores = (F.col(name) for name in ("y", "w", "e", "scores"))
+    scores = [F.get(F.col("scores"), F.lit(k)).alias(f"s{k}") for k in range(width)]
+    return frame.select("label", "y", "w", "e", "unit", *scores, F.size("scores").alias("size"))
+
+
+def _summarise(frame: DataFrame, width: int) -> list[Row]:
+    """Return one row an arm: counts of unusable values, and the bounds of the additive values."""
+    from pyspark.sql import functions as F
+
+    y, w, e = (F.col(name) for name in ("y", "w", "e"))
     # ANSI mode refuses to divide by 0; such rows are reported as faults and their bounds never used.
     weight = F.when((e > 0) & (e <= 1), w / e)
 
     def count(condition: Column) -> Column:
         return F.sum(F.when(condition, 1).otherwise(0))
 
+    bad_score = F.lit(False)
+    for k in range(width):
+        bad_score = bad_score | _unusable(F.col(f"s{k}"))
     sums = [
         count(_unusable(y)).alias("bad_y"),
         count(_unusable(w)).alias("bad_w"),
         count(w < 0).alias("negative_w"),
         count(_unusable(e) | (e <= 0) | (e > 1)).alias("bad_e"),
-        count(scores.isNull() | F.exists(scores, _unusable)).alias("bad_score"),
-        count(F.size(scores) != width).alias("bad_size"),
+        count((F.col("size") == width) & bad_score | F.col("size").isNull() | (F.col("size") < 0)).alias(
+            "bad_score"
+        ),
+        count((F.col("size") >= 0) & (F.col("size") != width)).alias("bad_size"),
         count((y != 0) & (y != 1)).alias("not_binary"),
         F.max(weight).alias("w"),
         F.max(F.abs(weight * y)).alias("wy"),
         F.max(weight * y * y).alias("wyy"),
         F.max(weight * weight).alias("ww"),
         F.max(w).alias("mass"),
-        *[F.approx_count_distinct(F.get(scores, F.lit(k))).alias(f"distinct{k}") for k in range(width)],
-        F.approx_count_distinct(F.array_max(scores)).alias(f"distinct{width}"),
     ]
-    grouped = frame.rollup("label").agg(
-        F.grouping("label").alias("everything"), F.count("*").alias("n"), *sums
-    )
-    return list(grouped.collect())
+    return list(frame.groupBy("label").agg(F.count("*").alias("n"), *sums).collect())
 
 
-def _row_faults(total: Row, columns: ScoredColumns, width: int, treatments: Sequence[str]) -> list[str]:
+_BOUNDS = ("w", "wy", "wyy", "ww", "mass")
+_COUNTS = ("n", "bad_y", "bad_w", "negative_w", "bad_e", "bad_score", "bad_size", "not_binary")
+
+
+def _total(found: Sequence[Row]) -> dict[str, Any]:
+    """Return the summary of all arms."""
+    counts = {name: sum(row[name] for row in found) for name in _COUNTS}
+    return counts | {name: max(row[name] or 0.0 for row in found) for name in _BOUNDS}
+
+
+def _row_faults(
+    total: dict[str, Any], columns: ScoredColumns, width: int, treatments: Sequence[str]
+) -> list[str]:
     checks = (
         ("bad_y", columns.label, "outcomes are null, NaN or infinite"),
         ("bad_w", columns.weight, "weights are null, NaN or infinite"),
@@ -295,37 +321,21 @@ def prepare(df: DataFrame, columns: ScoredColumns) -> Iterator[Prepared]:
                 "The scored table has no rows. Hint: look at the filter or the split that made it."
             )
         width = max(int(first[0] or 0), 1)
-        found = _summarise(frame, width)
-        total = next(row for row in found if row["everything"])
-        counts = {row["label"]: int(row["n"]) for row in found if not row["everything"]}
-        treatments, faults = _arms(counts, columns)
-        single = width == 1 and columns.arm is not None and len(treatments) > 1
-        if single:  # one score, about the one arm that was asked for
-            frame = _spread(frame, treatments, columns.arm)
-        faults += _row_faults(total, columns, width, (columns.arm or "",) if single else treatments)
+        flat = _flat(frame, width)
+        found = _summarise(flat, width)
+        total = _total(found)
+        treatments, faults = _arms({row["label"]: int(row["n"]) for row in found}, columns)
+        # One score, about the one arm that was asked for, needs no order of treatments.
+        single = width == 1 and columns.arm is not None
+        faults += _row_faults(total, columns, width, treatments[:1] if single else treatments)
         if faults:
             raise DataError(faults)
-        yield _prepared(frame, treatments, columns, total, width if not single else 0)
-
-
-def _spread(frame: DataFrame, treatments: Sequence[str], arm: str | None) -> DataFrame:
-    from pyspark.sql import functions as F
-
-    score = F.get(F.col("scores"), F.lit(0))
-    return frame.withColumn("scores", F.array(*[score if name == arm else F.lit(0.0) for name in treatments]))
-
-
-def _prepared(
-    frame: DataFrame, treatments: tuple[str, ...], columns: ScoredColumns, total: Row, width: int
-) -> Prepared:
-    every: list[Any] = [total[f"distinct{k}"] for k in range(width + 1)]
-    distinct = every if width else every * (len(treatments) + 1)
-    return Prepared(
-        frame=frame,
-        treatments=treatments,
-        logged=columns.propensity is not None,
-        rows=int(total["n"]),
-        binary=not total["not_binary"],
-        bounds={name: float(total[name]) for name in ("w", "wy", "wyy", "ww", "mass")},
-        distinct=tuple(int(count) for count in distinct),
-    )
+        yield Prepared(
+            frame=flat.drop("size"),
+            treatments=treatments,
+            scores=width,
+            logged=columns.propensity is not None,
+            rows=total["n"],
+            binary=not total["not_binary"],
+            bounds={name: float(total[name]) for name in _BOUNDS},
+        )

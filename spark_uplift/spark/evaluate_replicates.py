@@ -14,7 +14,7 @@ from spark_uplift.metrics.curves import Curve, merge_points
 from spark_uplift.metrics.replicates import replicate_curve, stream_keys, tally, whole_unit
 from spark_uplift.spark.arrow import hashes, numbers
 from spark_uplift.spark.evaluate_input import Prepared
-from spark_uplift.spark.evaluate_passes import View, score_matrix, view_scores
+from spark_uplift.spark.evaluate_passes import View, batch_scores, batch_slots
 
 __all__ = ["replicate_curves"]
 
@@ -34,10 +34,8 @@ class _Layout:
 
     Parameters
     ----------
-    codes, slots : tuple of int
-        Of each view, see `View`.
-    population : tuple of bool
-        Of each view.
+    views : tuple of View
+        The views, single arms first.
     edges : tuple of ndarray, dtype=float64
         Lowest score of each bin, ascending.
     cell_offsets, bin_offsets : tuple of int
@@ -48,9 +46,7 @@ class _Layout:
         Of the bootstrap.
     """
 
-    codes: tuple[int, ...]
-    slots: tuple[int, ...]
-    population: tuple[bool, ...]
+    views: tuple[View, ...]
     edges: tuple[F64, ...]
     cell_offsets: tuple[int, ...]
     bin_offsets: tuple[int, ...]
@@ -68,9 +64,7 @@ class _Layout:
         masses = [number if view.population else 0 for number, view in zip(bins, views, strict=True)]
         w, wy, mass = (whole_unit(prepared.bounds[name], prepared.rows) for name in ("w", "wy", "mass"))
         return cls(
-            codes=tuple(view.code for view in views),
-            slots=tuple(view.slots for view in views),
-            population=tuple(view.population for view in views),
+            views=tuple(views),
             edges=tuple(curve.low[::-1].copy() for curve in curves),
             cell_offsets=tuple(np.concatenate([[0], np.cumsum(cells)]).tolist()),
             bin_offsets=tuple(np.concatenate([[0], np.cumsum(masses)]).tolist()),
@@ -84,19 +78,17 @@ class _Layout:
         sums = np.zeros((self.cell_offsets[-1], 2, self.replicates))
         return sums, np.zeros((self.bin_offsets[-1], self.replicates))
 
-    def targets(self, scores: F64, arm: I32, best: I32) -> tuple[I32, I32]:
+    def targets(self, batch: pa.RecordBatch) -> tuple[I32, I32]:
         """Return the cell and the mass that each row adds to in each view, -1 for none, shape (n, views)."""
-        own = np.full((arm.shape[0], len(self.codes)), -1, np.int32)
+        own = np.full((batch.num_rows, len(self.views)), -1, np.int32)
         population = np.full_like(own, -1)
-        for v, ranked in enumerate(view_scores(scores, self.codes)):
-            edges = self.edges[v]
-            place = np.searchsorted(edges, ranked, side="right") - 1
-            rank = edges.shape[0] - 1 - np.maximum(place, 0)  # best first, as curves are
-            wanted = best if self.codes[v] == 0 else np.int32(self.codes[v])
-            slot = np.where(arm == 0, 0, np.where(arm == wanted, arm if self.codes[v] == 0 else 1, -1))
-            inside = slot >= 0
-            own[inside, v] = (self.cell_offsets[v] + rank * self.slots[v] + slot)[inside]
-            if self.population[v]:
+        scores, slots = batch_scores(batch, self.views), batch_slots(batch, self.views)
+        for v, view in enumerate(self.views):
+            place = np.searchsorted(self.edges[v], scores[v], side="right") - 1
+            rank = self.edges[v].shape[0] - 1 - np.maximum(place, 0)  # best first, as curves are
+            cell = self.cell_offsets[v] + rank * view.slots + slots[v]
+            own[:, v] = np.where(slots[v] >= 0, cell, -1)
+            if view.population:
                 population[:, v] = self.bin_offsets[v] + rank
         return own, population
 
@@ -139,16 +131,15 @@ def _starts(curve: Curve) -> list[int]:
 
 def _assemble(layout: _Layout, coarse: Sequence[Curve], sums: F64, masses: F64) -> list[Curve]:
     found = []
-    arm_weight = np.zeros((layout.replicates, max(layout.slots)))
-    for v, base in enumerate(coarse):
+    arm_weight = np.zeros((layout.replicates, max(view.code for view in layout.views) + 1))
+    for v, (view, base) in enumerate(zip(layout.views, coarse, strict=True)):
         own = sums[layout.cell_offsets[v] : layout.cell_offsets[v + 1]]
-        own = own.reshape(base.low.shape[0], layout.slots[v], 2, layout.replicates)
-        mass = masses[layout.bin_offsets[v] : layout.bin_offsets[v + 1]] if layout.population[v] else None
-        if layout.codes[v]:  # the views of single arms, which come first, hold every arm's weight
+        own = own.reshape(base.low.shape[0], view.slots, 2, layout.replicates)
+        mass = masses[layout.bin_offsets[v] : layout.bin_offsets[v + 1]] if view.population else None
+        if view.code:  # the views of single arms, which come first, hold every arm's weight
             weight = own[:, :, 0].sum(axis=0).T * layout.units[0]
-            if layout.codes[v] < arm_weight.shape[1]:
-                arm_weight[:, 0], arm_weight[:, layout.codes[v]] = weight[:, 0], weight[:, 1]
-        shared = arm_weight if layout.codes[v] == 0 and not base.logged else None
+            arm_weight[:, 0], arm_weight[:, view.code] = weight[:, 0], weight[:, 1]
+        shared = arm_weight if view.code == 0 and not base.logged else None
         found.append(replicate_curve(base, own, mass, shared, layout.units))
     return found
 
@@ -171,13 +162,11 @@ def _make_worker(layout: _Layout) -> Callable[[Iterator[pa.RecordBatch]], Iterat
 
 
 def _add_batch(layout: _Layout, batch: pa.RecordBatch, keys: Any, sums: F64, masses: F64) -> None:
-    column = {name: batch.column(name) for name in ("arm", "best", "y", "w", "e", "unit")}
-    arm, best = (column[name].to_numpy(zero_copy_only=False).astype(np.int32) for name in ("arm", "best"))
-    y, w, e = (numbers(column[name]) for name in ("y", "w", "e"))
-    own, population = layout.targets(score_matrix(batch), arm, best)
+    y, w, e = (numbers(batch.column(name)) for name in ("y", "w", "e"))
+    own, population = layout.targets(batch)
     weight = w / e
     values = np.rint(np.stack([weight, weight * y, w], axis=1) / np.array(layout.units))
-    tally(hashes(column["unit"]), own, population, values, keys, sums, masses)
+    tally(hashes(batch.column("unit")), own, population, values, keys, sums, masses)
 
 
 def _chunks(array: F64, kind: int) -> Iterator[pa.RecordBatch]:
