@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
-
 from spark_uplift.core.binning import FeatureBins
 from spark_uplift.core.tree import Tree
 
@@ -15,9 +13,18 @@ def threshold_value(bins: FeatureBins, code: int) -> float | None:
     return bins.edges[code - 1] if 0 < code <= len(bins.edges) else None
 
 
-def left_levels(bins: FeatureBins, mask: np.ndarray) -> list[str]:  # type: ignore[type-arg]
+def left_codes(bins: FeatureBins, tree: Tree, node: int) -> set[int]:
+    """Return the codes that a node sends to the left."""
+    if bins.categorical:
+        mask = tree.mask[node]
+        return {code for code in range(bins.n_codes) if int(mask[code >> 6]) >> (code & 63) & 1}
+    below = set(range(1, min(int(tree.threshold[node]), bins.n_codes - 1) + 1))
+    return below | {0} if bool(tree.missing_left[node]) else below
+
+
+def left_levels(bins: FeatureBins, tree: Tree, node: int) -> list[str]:
     """Return the labels of the categories that go left, "missing" left out."""
-    return [bins.label(code) for code in range(1, bins.n_codes) if int(mask[code >> 6]) >> (code & 63) & 1]
+    return [_label(bins, code) for code in sorted(left_codes(bins, tree, node) - {0})]
 
 
 def condition(bins: FeatureBins, tree: Tree, node: int, left: bool, says_missing: bool) -> str:
@@ -32,20 +39,9 @@ def condition(bins: FeatureBins, tree: Tree, node: int, left: bool, says_missing
     says_missing : bool
         Whether to say where missing values go (worth it when training saw some).
     """
-    with_missing = says_missing and bool(tree.missing_left[node]) == left
-    if bins.categorical:
-        chosen = set(left_levels(bins, tree.mask[node]))
-        labels = [bins.label(code) for code in range(1, bins.n_codes)]
-        here = [label for label in labels if (label in chosen) == left]
-        if not here:
-            return f"{bins.name} is missing"
-        text = f"{bins.name} is {here[0]}" if len(here) == 1 else f"{bins.name} in ({', '.join(here)})"
-    else:
-        value = threshold_value(bins, int(tree.threshold[node]))
-        if value is None:
-            return f"{bins.name} is {'given' if left != bool(tree.missing_left[node]) else 'missing'}"
-        text = f"{bins.name} {'<=' if left else '>'} {value:.6g}"
-    return f"{text} or missing" if with_missing else text
+    codes = left_codes(bins, tree, node)
+    side = codes if left else set(range(bins.n_codes)) - codes
+    return _words(bins, side, says_missing) or f"any {bins.name}"
 
 
 def leaf_paths(tree: Tree) -> dict[int, list[tuple[int, bool]]]:
@@ -66,7 +62,7 @@ def leaf_paths(tree: Tree) -> dict[int, list[tuple[int, bool]]]:
 def path_rule(
     features: tuple[FeatureBins, ...], tree: Tree, path: list[tuple[int, bool]], missing: Collection[str]
 ) -> str:
-    """Return a leaf's rule: the conditions of its path, numeric ones of the same feature drawn together.
+    """Return a leaf's rule: one condition for each feature on its path, in the order of their first splits.
 
     Parameters
     ----------
@@ -75,21 +71,47 @@ def path_rule(
     missing : collection of str
         Features that had missing values in training.
     """
-    if not path:
-        return "everybody"
-    last: dict[tuple[int, bool, bool], int] = {}
-    for position, (node, left) in enumerate(path):
+    allowed: dict[int, set[int]] = {}
+    for node, left in path:
         feature = int(tree.feature[node])
-        numeric = not features[feature].categorical
-        # Along a path a later cut of a number on the same side is the tighter one.
-        key = (feature, left, True) if numeric else (feature, left, False)
-        if numeric and threshold_value(features[feature], int(tree.threshold[node])) is not None:
-            last[key] = position
-        else:
-            last[(feature, left, False)] = position
-    parts = []
-    for position in sorted(last.values()):
-        node, left = path[position]
-        bins = features[int(tree.feature[node])]
-        parts.append(condition(bins, tree, node, left, bins.name in missing))
-    return " and ".join(parts)
+        codes = set(range(features[feature].n_codes))
+        sent_left = left_codes(features[feature], tree, node)
+        side = sent_left if left else codes - sent_left
+        allowed[feature] = allowed.get(feature, codes) & side
+    parts = [_words(features[j], codes, features[j].name in missing) for j, codes in allowed.items()]
+    return " and ".join(part for part in parts if part) or "everybody"
+
+
+def _words(bins: FeatureBins, codes: set[int], says_missing: bool) -> str:
+    """Return a set of codes in words; nothing when they are all there are."""
+    given = sorted(codes - {0})
+    if not given:
+        return f"{bins.name} is missing"
+    open_ended = len(given) == bins.n_codes - 1
+    if open_ended:
+        return "" if 0 in codes or not says_missing else f"{bins.name} is given"
+    text = _level_words(bins, given) if bins.categorical else _number_words(bins, given[0], given[-1])
+    return f"{text} or missing" if says_missing and 0 in codes else text
+
+
+def _level_words(bins: FeatureBins, codes: list[int]) -> str:
+    labels = [_label(bins, code) for code in codes]
+    return f"{bins.name} is {labels[0]}" if len(labels) == 1 else f"{bins.name} in ({', '.join(labels)})"
+
+
+def _number_words(bins: FeatureBins, first: int, last: int) -> str:
+    low, high = threshold_value(bins, first - 1), threshold_value(bins, last)
+    if low is None or high is None:
+        return f"{bins.name} > {_shown(low)}" if high is None else f"{bins.name} <= {_shown(high)}"
+    return f"{_shown(low)} < {bins.name} <= {_shown(high)}"
+
+
+def _shown(value: float | None) -> str:
+    # Six digits read well, but a day written as 20260131 must not turn into 2.0260e+07.
+    return "" if value is None else f"{value:.10g}" if abs(value) >= 1e6 else f"{value:.6g}"
+
+
+def _label(bins: FeatureBins, code: int) -> str:
+    """Return a level; the pooled rare ones are "other", or "any other" where a level is called so."""
+    label = bins.label(code)
+    return "any other" if label in (bins.levels or ()) and code > len(bins.levels or ()) else label

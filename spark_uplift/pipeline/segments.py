@@ -125,13 +125,11 @@ def leaf_column(tree: Tree, features: tuple[FeatureBins, ...]) -> Column:
         value = column(bins.name)
         missing = F.isnull(value) if bins.categorical else F.isnull(value) | F.isnan(value.cast("double"))
         if bins.categorical:
-            known = list(bins.levels or ())
-            chosen = set(rules.left_levels(bins, tree.mask[node]))
-            inside = value.cast("string").isin([level for level in known if level in chosen])
-            if "other" in chosen and bins.pooled:
-                inside = inside | ~value.cast("string").isin(known)
-            elif not bins.pooled and bool(tree.missing_left[node]):
-                inside = inside | ~value.cast("string").isin(known)  # unseen levels go where missing ones go
+            chosen, known = rules.left_codes(bins, tree, node), list(bins.levels or ())
+            text = value.cast("string")
+            inside = text.isin([level for code, level in enumerate(known, start=1) if code in chosen])
+            if bins.unseen_code in chosen:
+                inside = inside | ~text.isin(known)
         else:
             edge = rules.threshold_value(bins, int(tree.threshold[node]))
             inside = F.lit(True) if edge is None else value.cast("double") <= edge

@@ -133,7 +133,7 @@ def tree_rows(forest: Forest, model_id: str) -> pa.Table:
                 "threshold": None
                 if bins is None or by_levels
                 else rules.threshold_value(bins, int(tree.threshold[node])),
-                "left_levels": rules.left_levels(bins, tree.mask[node]) if bins is not None and by_levels else None,
+                "left_levels": rules.left_levels(bins, tree, node) if bins is not None and by_levels else None,
                 "missing_left": None if leaf else bool(tree.missing_left[node]),
                 "gain": None if leaf else float(tree.gain[node]),
                 "n": np.asarray(tree.stats[node, :, 0]).tolist(),
