@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,12 @@ from spark_uplift.config import RunConfig
 from spark_uplift.errors import TableError
 from spark_uplift.pipeline.context import RunContext
 
-_SECRET = re.compile(r"(?i)secret|password|passwd|token|credential|access\.?key|sas\b")
+_LOG = logging.getLogger(__name__)
+
+_LINES_KEPT = 4  # of an error that lists several faults
+_SECRET = r"secret|passw|pwd|token|credential|signature|(?:access|account|api|private|encryption)[._-]?key"
+_SECRET_KEY = re.compile(rf"(?i){_SECRET}|\bsas\b")
+_SECRET_SETTING = re.compile(rf"(?i)\b([\w.-]*(?:{_SECRET}|\bsig)[\w.-]*=)[^&;,\s'\"]+")
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -39,12 +45,25 @@ def public_config(config: RunConfig) -> dict[str, Any]:
     def clean(key: str, value: Any) -> Any:
         if isinstance(value, dict):
             return {k: clean(k, v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [clean(key, v) for v in value]
         if isinstance(value, str):
-            return "***" if _SECRET.search(key) else _LOGIN_IN_URL.sub("***@", value)
+            return "***" if _SECRET_KEY.search(key) else public_text(value)
         return value
 
     values = json.loads(config.canonical_json())
     return {key: clean(key, value) for key, value in values.items()}
+
+
+def public_text(text: str) -> str:
+    """Return a text without the logins and the secret settings of the addresses in it.
+
+    Examples
+    --------
+    >>> public_text("s3a://key:secret@bucket/rows?sig=1b2c&v=3")
+    's3a://***@bucket/rows?sig=***&v=3'
+    """
+    return _SECRET_SETTING.sub(r"\1***", _LOGIN_IN_URL.sub("***@", text))
 
 
 @contextmanager
@@ -55,11 +74,11 @@ def recorded(context: RunContext, job: str) -> Iterator[JobRecord]:
     try:
         yield record
     except BaseException as error:
-        record.message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:1000]
+        record.message = _told(error)
         try:
             _write(context, job, "failed", started, record)
         except Exception as second:  # the first error is the one to show
-            error.add_note(f"The audit row could not be written either: {second}") if hasattr(error, "add_note") else None
+            _LOG.warning("The row of job '%s' in job_runs can't be written: %s", job, _told(second))
         raise
     _write(context, job, "succeeded", started, record)
 
@@ -74,15 +93,20 @@ def _write(context: RunContext, job: str, status: str, started: datetime, record
         "user": _user(),
         "config": json.dumps(public_config(context.config), sort_keys=True, ensure_ascii=False),
         "code_version": __version__,
-        "inputs": record.inputs,
-        "outputs": record.outputs,
+        "inputs": {name: public_text(value) for name, value in record.inputs.items()},
+        "outputs": {name: public_text(value) for name, value in record.outputs.items()},
         "digest": record.digest,
         "rows_in": record.rows_in,
         "rows_out": record.rows_out,
         "rows_quarantined": record.rows_quarantined,
-        "message": record.message,
+        "message": public_text(record.message),
     }
     context.write(context.frame("job_runs", [row]), "job_runs", run_id=context.run_id, job=job)
+
+
+def _told(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {' '.join(line.strip() for line in lines[:_LINES_KEPT])}".strip()[:1000]
 
 
 def _user() -> str:

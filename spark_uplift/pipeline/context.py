@@ -18,6 +18,8 @@ from spark_uplift.spark.source import Source, read_source
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from spark_uplift.learners.forest import UpliftForestModel
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -65,6 +67,8 @@ class RunContext:
     config: RunConfig
     spark: SparkSession
     progress: Progress = field(default_factory=LogProgress)
+    model: UpliftForestModel | None = field(default=None, init=False, repr=False)
+    """The forest of this run once a step has it, so that the next ones need not read it."""
 
     @cached_property
     def source(self) -> Source:

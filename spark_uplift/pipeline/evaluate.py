@@ -8,7 +8,8 @@ from spark_uplift.pipeline.audit import recorded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.segments import segments
 from spark_uplift.pipeline.train import half, trained
-from spark_uplift.spark.evaluate import EvaluationResult, evaluate as evaluate_scores
+from spark_uplift.spark.evaluate import EvaluationResult
+from spark_uplift.spark.evaluate import evaluate as evaluate_scores
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

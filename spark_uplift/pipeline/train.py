@@ -57,8 +57,9 @@ def train(context: RunContext) -> UpliftForestModel:
         learner = estimator(context).onProgress(context.progress.advance)
         model = learner.fit(half(context, "train"))
         model_id = f"{context.run_id}-{model.digest[:8]}"
-        path = f"{context.warehouse.rstrip('/')}/models/{model_id}"
+        path = model_path(context, model_id)
         save(model, path)
+        context.model = model
         trees = context.spark.createDataFrame(tree_rows(model.forest, model_id))
         context.write(trees, "model_trees", model_id=model_id)
         shares = [
@@ -72,6 +73,11 @@ def train(context: RunContext) -> UpliftForestModel:
         record.outputs = {"model": path, "model_id": model_id}
         record.message = f"{len(model.forest.trees)} trees on {record.rows_in} rows"
     return model
+
+
+def model_path(context: RunContext, model_id: str) -> str:
+    """Return where a run keeps its model."""
+    return f"{context.warehouse.rstrip('/')}/models/{model_id}"
 
 
 def save(model: UpliftForestModel, path: str) -> None:
@@ -96,13 +102,18 @@ def trained(context: RunContext) -> tuple[UpliftForestModel, str]:
         When the saved model is not the one that was recorded.
     """
     record = last_record(context, "train")
-    model = UpliftForestModel.load(record["outputs"]["model"])
-    if model.digest != record["digest"]:
+    model_id, digest = record["outputs"]["model_id"], record["digest"]
+    if context.model is not None and context.model.digest == digest:
+        return context.model, model_id
+    path = model_path(context, model_id)
+    model = UpliftForestModel.load(path)
+    if model.digest != digest:
         raise ModelError(
-            f"The model at '{record['outputs']['model']}' must have the digest {record['digest']}. "
-            f"Got {model.digest} instead. Hint: run `spark-uplift train` again."
+            f"The model at '{path}' must have the digest {digest}. Got {model.digest} instead. "
+            "Hint: run `spark-uplift train` again."
         )
-    return model, record["outputs"]["model_id"]
+    context.model = model
+    return model, model_id
 
 
 def tree_rows(forest: Forest, model_id: str) -> pa.Table:
