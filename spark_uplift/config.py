@@ -129,6 +129,9 @@ class ExperimentConfig(_Section):
         None, description="Designed share of each arm, control included, for the sample-ratio check [0-1]."
     )
     outcome: Name = Field(description="Column that holds the outcome.")
+    outcome_unit: Name | None = Field(
+        None, description="What the outcome counts, a plural noun for reports, e.g. visits; null takes the column."
+    )
     features: Names | None = Field(
         None, description="Feature columns; null takes all that have no other role."
     )

@@ -172,6 +172,18 @@ def order_categories(cells, node, reference, params):  # type: ignore[no-untyped
     return order[used[order]]
 
 
+@kernel
+def _ordered_codes(histogram, base, codes, n_lanes, node, reference, params):  # type: ignore[no-untyped-def]
+    """Return `order_categories` of the feature whose cells begin at ``base``."""
+    n_arms = node.shape[0]
+    cells = np.zeros((codes, n_arms, 5), np.int64)
+    for code in range(codes):
+        for arm in range(n_arms):
+            position = base + (code * n_arms + arm) * n_lanes
+            read_cell(histogram, position, params.layout, params.binary, cells[code, arm])
+    return order_categories(cells, node, reference, params)
+
+
 @inlined
 def _set_bit(mask, code):  # type: ignore[no-untyped-def]
     mask[code >> 6] |= np.uint64(1) << np.uint64(code & 63)
@@ -233,12 +245,7 @@ def best_split(  # type: ignore[no-untyped-def]
             for s in range(5):
                 running[arm, s] = 0
         if categorical[f]:
-            cells = np.zeros((codes, n_arms, 5), np.int64)
-            for code in range(codes):
-                for arm in range(n_arms):
-                    position = base + (code * n_arms + arm) * n_lanes
-                    read_cell(histogram, position, params.layout, params.binary, cells[code, arm])
-            order = order_categories(cells, node, reference, params)
+            order = _ordered_codes(histogram, base, codes, n_lanes, node, reference, params)
             steps = order.shape[0]
         else:
             order = features  # not looked at

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spark_uplift.core.dtypes import MASK_WORDS, PACKED, TreeParams
+from spark_uplift.core.dtypes import PACKED
 from spark_uplift.core.histogram import read_cell
 from spark_uplift.core.jit import inlined, kernel
 from spark_uplift.core.records import CODES_AT
@@ -158,9 +158,75 @@ def split_run(words, octets, start, end, feature, mask, goes_left):  # type: ign
     return border
 
 
+@inlined
+def _lay_out(features, wanted, n_codes, cell, offsets):  # type: ignore[no-untyped-def]
+    """Write where each chosen feature's cells begin to ``offsets`` (OUT); return the histogram's length."""
+    length = np.int64(0)
+    for j in range(wanted):
+        offsets[j] = length
+        length += n_codes[features[j]] * cell
+    return length
+
+
+@inlined
+def _add_leaf(row, heap, depth, ints, gains):  # type: ignore[no-untyped-def]
+    """Make a row of the tree's arrays (OUT) a leaf."""
+    ints[row, HEAP], ints[row, DEPTH] = heap, depth
+    ints[row, NODE_FEATURE], ints[row, NODE_THRESHOLD], ints[row, NODE_MISSING_LEFT] = -1, 0, 0
+    ints[row, LEFT_CHILD] = -1
+    gains[row] = 0.0
+
+
+@inlined
+def _add_children(node, child, out, left_stats, params, ints, gains, stats, references):  # type: ignore[no-untyped-def]
+    """Turn the leaf ``node`` into a split with two new leaves from row ``child`` (OUT: the tree's arrays)."""
+    ints[node, NODE_FEATURE] = out[FEATURE]
+    ints[node, NODE_THRESHOLD] = out[THRESHOLD]
+    ints[node, NODE_MISSING_LEFT] = out[MISSING_LEFT]
+    ints[node, LEFT_CHILD] = child
+    for side in range(2):
+        row = child + side
+        _add_leaf(row, 2 * ints[node, HEAP] + side, ints[node, DEPTH] + 1, ints, gains)
+        for arm in range(stats.shape[1]):
+            for s in range(5):
+                left = left_stats[arm, s]
+                stats[row, arm, s] = left if side == 0 else stats[node, arm, s] - left
+        smoothed_means(stats[row], stats[node], references[node], params, references[row])
+
+
+@inlined
+def _push(stack, top, node, start, end, slot):  # type: ignore[no-untyped-def]
+    """Put a node to be split on the stack (OUT): its row, its records, its histogram's slot or -1; return the top."""
+    stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3] = node, start, end, slot
+    return top + 1
+
+
+@inlined
+def _largest_histogram(n_codes, cell, whole, wanted):  # type: ignore[no-untyped-def]
+    """Return the length of the longest histogram that a node can need."""
+    total, widest = np.int64(0), np.int64(0)
+    for f in range(n_codes.shape[0]):
+        total += n_codes[f] * cell
+        widest = max(widest, n_codes[f] * cell)
+    return total if whole else widest * wanted
+
+
 @kernel
 def grow(  # type: ignore[no-untyped-def]
-    words, octets, m, code_words, n_features, n_codes, categorical, feature_key, params, gain, ints, masks, gains, stats
+    words,
+    octets,
+    m,
+    code_words,
+    n_features,
+    n_codes,
+    categorical,
+    feature_key,
+    params,
+    gain,
+    ints,
+    masks,
+    gains,
+    stats,
 ):
     """Grow one tree over the first ``m`` records of a bag, which are reordered; return its number of nodes.
 
@@ -186,121 +252,76 @@ def grow(  # type: ignore[no-untyped-def]
     stats : ndarray of shape (capacity, arms, 5), dtype=int64
         OUT.
     """
-    n_arms = params.n_arms
-    n_lanes = 1 if params.layout == PACKED else words.shape[1] - code_words
+    n_arms, layout = params.n_arms, params.layout
+    cell = n_arms * (1 if layout == PACKED else words.shape[1] - code_words)
     whole = params.features_per_node >= n_features
     wanted = n_features if whole else params.features_per_node
-    features = np.zeros(wanted, np.int64)
-    offsets = np.zeros(wanted + 1, np.int64)
+    features, offsets = np.zeros(wanted, np.int64), np.zeros(wanted + 1, np.int64)
     scratch = np.zeros(n_features, np.uint64)
     choose_features(feature_key, 1, n_features, wanted, features, scratch)
-    size = np.int64(0)
-    widest = np.int64(0)
-    for f in range(n_features):
-        size += n_codes[f] * n_arms * n_lanes
-        widest = max(widest, n_codes[f] * n_arms * n_lanes)
-    if not whole:
-        size = widest * wanted
     slots = params.max_depth + 2 if whole else 1
-    pool = np.zeros((slots, size), np.int64)
-    free = np.zeros(slots, np.int64)
-    for s in range(slots):
-        free[s] = s
-    n_free = slots
-    depth_room = 2 * params.max_depth + 4
-    stack = np.zeros((depth_room, 4), np.int64)  # row of the node, start, end, slot of its histogram or -1
+    pool = np.zeros((slots, _largest_histogram(n_codes, cell, whole, wanted)), np.int64)
+    free, n_free = np.arange(slots), slots
+    stack = np.zeros((2 * params.max_depth + 4, 4), np.int64)
     references = np.zeros((ints.shape[0], n_arms))
-    out = np.zeros(4, np.int64)
-    left_stats = np.zeros((n_arms, 5), np.int64)
+    out, left_stats = np.zeros(4, np.int64), np.zeros((n_arms, 5), np.int64)
     goes_left = np.zeros(256, np.uint8)
 
-    sum_run(words, octets, 0, m, params.layout, params.binary, code_words, stats[0])
+    sum_run(words, octets, 0, m, layout, params.binary, code_words, stats[0])
     root_means(stats[0], params, references[0])
-    ints[0, HEAP], ints[0, DEPTH], ints[0, NODE_FEATURE], ints[0, LEFT_CHILD] = 1, 0, -1, -1
-    nodes = 1
-    if params.max_depth == 0 or not large_enough(stats[0], params, 2):
-        return nodes
-    stack[0] = np.array([0, 0, m, -1])
-    top = 1
+    _add_leaf(0, 1, 0, ints, gains)
+    nodes, top = 1, 0
+    if params.max_depth > 0 and large_enough(stats[0], params, 2):
+        top = _push(stack, top, 0, 0, m, -1)
     while top > 0:
         top -= 1
         node, start, end, slot = stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3]
         if not whole:
             choose_features(feature_key, ints[node, HEAP], n_features, wanted, features, scratch)
-        position = np.int64(0)
-        for j in range(wanted):
-            offsets[j] = position
-            position += n_codes[features[j]] * n_arms * n_lanes
+        length = _lay_out(features, wanted, n_codes, cell, offsets)
         if slot < 0:
             n_free -= 1
             slot = free[n_free]
-            pool[slot, :position] = 0
-            count_run(
-                words, octets, start, end, features, offsets, n_arms, params.layout, code_words, pool[slot]
-            )
+            pool[slot, :length] = 0
+            count_run(words, octets, start, end, features, offsets, n_arms, layout, code_words, pool[slot])
         gains[node] = best_split(
             pool[slot], features, offsets, n_codes, categorical, stats[node], references[node], params, gain,
             out, masks[node], left_stats,
         )  # fmt: skip
-        if not out[FOUND]:
-            free[n_free] = slot
-            n_free += 1
-            continue
-        child = nodes
-        nodes += 2
-        ints[node, NODE_FEATURE] = out[FEATURE]
-        ints[node, NODE_THRESHOLD] = out[THRESHOLD]
-        ints[node, NODE_MISSING_LEFT] = out[MISSING_LEFT]
-        ints[node, LEFT_CHILD] = child
-        depth = ints[node, DEPTH] + 1
-        for side in range(2):
-            c = child + side
-            ints[c, HEAP], ints[c, DEPTH] = 2 * ints[node, HEAP] + side, depth
-            ints[c, NODE_FEATURE], ints[c, NODE_THRESHOLD], ints[c, LEFT_CHILD] = -1, 0, -1
-            ints[c, NODE_MISSING_LEFT] = 0
-            gains[c] = 0.0
-            for arm in range(n_arms):
-                for s in range(5):
-                    stats[c, arm, s] = left_stats[arm, s] if side == 0 else stats[node, arm, s] - left_stats[arm, s]
-            smoothed_means(stats[c], stats[node], references[node], params, references[c])
-        go_left = depth < params.max_depth and large_enough(stats[child], params, 2)
-        go_right = depth < params.max_depth and large_enough(stats[child + 1], params, 2)
+        go_left = go_right = False
+        if out[FOUND]:
+            child = nodes
+            nodes += 2
+            _add_children(node, child, out, left_stats, params, ints, gains, stats, references)
+            if ints[child, DEPTH] < params.max_depth:
+                go_left = large_enough(stats[child], params, 2)
+                go_right = large_enough(stats[child + 1], params, 2)
         if not (go_left or go_right):
             free[n_free] = slot
             n_free += 1
             continue
         border = split_run(words, octets, start, end, out[FEATURE], masks[node], goes_left)
-        left_slot = right_slot = np.int64(-1)
-        keeps = False
-        if whole:
-            left_smaller = border - start <= end - border
-            if (go_right if left_smaller else go_left):  # the larger child is worth the subtraction
-                n_free -= 1
-                small = free[n_free]
-                pool[small, :position] = 0
-                first, last = (start, border) if left_smaller else (border, end)
-                count_run(
-                    words, octets, first, last, features, offsets, n_arms, params.layout, code_words, pool[small]
-                )
-                for cell in range(position):
-                    pool[slot, cell] -= pool[small, cell]
-                keeps = True
-                if left_smaller:
-                    left_slot, right_slot = small, slot
-                else:
-                    left_slot, right_slot = slot, small
-                if not (go_left if left_smaller else go_right):
-                    free[n_free] = small
-                    n_free += 1
-        if not keeps:
+        left_smaller = border - start <= end - border
+        slot_left = slot_right = np.int64(-1)
+        if whole and (go_right if left_smaller else go_left):  # the larger child is worth the subtraction
+            n_free -= 1
+            small = free[n_free]
+            pool[small, :length] = 0
+            first, last = (start, border) if left_smaller else (border, end)
+            count_run(words, octets, first, last, features, offsets, n_arms, layout, code_words, pool[small])
+            for i in range(length):
+                pool[slot, i] -= pool[small, i]
+            slot_left, slot_right = (small, slot) if left_smaller else (slot, small)
+            if not (go_left if left_smaller else go_right):
+                free[n_free] = small
+                n_free += 1
+        else:
             free[n_free] = slot
             n_free += 1
         if go_right:
-            stack[top] = np.array([child + 1, border, end, right_slot])
-            top += 1
+            top = _push(stack, top, child + 1, border, end, slot_right)
         if go_left:
-            stack[top] = np.array([child, start, border, left_slot])
-            top += 1
+            top = _push(stack, top, child, start, border, slot_left)
     return nodes
 
 
@@ -338,6 +359,3 @@ def fill_leaves(  # type: ignore[no-untyped-def]
                 for lane in range(n_lanes):
                     sums[node, arm, lane] = sums[child, arm, lane] + sums[child + 1, arm, lane]
             read_cell(sums[node, arm], 0, layout, binary, stats[node, arm])
-
-
-__all__ = ["MASK_WORDS", "TreeParams", "fill_bag", "fill_leaves", "grow"]

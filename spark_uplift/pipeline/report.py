@@ -98,7 +98,11 @@ def gather(context: RunContext, model: UpliftForestModel, model_id: str, model_u
             "mlflow_model_uri": model_uri,
             "created_at": last_record(context, "train")["finished_at"],
         },
-        outcome={"name": config.experiment.outcome, "kind": training["outcome"], "unit": config.experiment.outcome},
+        outcome={
+            "name": config.experiment.outcome,
+            "kind": training["outcome"],
+            "unit": config.experiment.outcome_unit or config.experiment.outcome,
+        },
     )
 
 

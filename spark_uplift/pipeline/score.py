@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spark_uplift.errors import ColumnNotFoundError, DataError
 from spark_uplift.learners.forest import UpliftForestModel
@@ -10,15 +10,19 @@ from spark_uplift.pipeline.audit import recorded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.train import trained
 from spark_uplift.spark import tables
-from spark_uplift.spark.columns import column
+from spark_uplift.spark.columns import column, is_number
 from spark_uplift.spark.rank import with_rank
+from spark_uplift.spark.source import feature_columns
 from spark_uplift.spark.versions import open_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 OWN_LIST = "experiment"
-_QUARANTINE_REASONS = {"null_unit": "The unit id is null.", "duplicate_unit": "The unit stands in the list more than once."}
+_QUARANTINE_REASONS = {
+    "null_unit": "The unit id is null.",
+    "duplicate_unit": "The unit stands in the list more than once.",
+}
 
 
 def score(context: RunContext) -> int:
@@ -75,7 +79,7 @@ def _recipients(context: RunContext, model: UpliftForestModel) -> tuple[DataFram
     if config.path is None and config.table is None:
         view = context.rows("training_view", "prepare")
         return view.select("unit_id", *[column(name) for name in wanted]), OWN_LIST
-    frame, name, version = open_rows(context.spark, config)
+    frame, name, version = open_rows(context.spark, config, section="score")
     unit = context.source.id
     if unit is None:
         raise DataError(
@@ -85,10 +89,19 @@ def _recipients(context: RunContext, model: UpliftForestModel) -> tuple[DataFram
     missing = [c for c in [unit, *wanted] if c not in frame.columns]
     if missing:
         raise ColumnNotFoundError.of(missing, frame.columns)
-    kinds: Any = [
-        column(b.name).cast("string" if b.categorical else "double").alias(b.name) for b in model.forest.features
-    ]
-    return frame.select(column(unit).cast("string").alias("unit_id"), *kinds), f"{name}@{version}"
+    categorical = [bins.name for bins in model.forest.features if bins.categorical]
+    kinds = {field.name: field.dataType for field in frame.schema.fields}
+    texts = [name for name in wanted if name not in categorical and not is_number(kinds[name])]
+    if texts:
+        raise DataError(
+            [
+                f"The feature column '{c}' of the list must hold numbers as in training. Got {kinds[c].simpleString()} "
+                "instead. Hint: cast it, and look at the values that do not convert."
+                for c in texts
+            ]
+        )
+    features = feature_columns(frame, wanted, categorical)
+    return frame.select(column(unit).cast("string").alias("unit_id"), *features), f"{name}@{version}"
 
 
 def _divided(recipients: DataFrame, foreign: bool) -> tuple[DataFrame, DataFrame | None]:
@@ -103,7 +116,9 @@ def _divided(recipients: DataFrame, foreign: bool) -> tuple[DataFrame, DataFrame
     window = Window.partitionBy("unit_id").orderBy(F.xxhash64(*values))
     marked = recipients.withColumn("__row", F.row_number().over(window)).withColumn(
         "reason",
-        F.when(F.col("unit_id").isNull(), F.lit("null_unit")).when(F.col("__row") > 1, F.lit("duplicate_unit")),
+        F.when(F.col("unit_id").isNull(), F.lit("null_unit")).when(
+            F.col("__row") > 1, F.lit("duplicate_unit")
+        ),
     )
     return marked.where("reason IS NULL").drop("reason", "__row"), marked.where("reason IS NOT NULL")
 
@@ -123,7 +138,9 @@ def _set_aside(context: RunContext, bad: DataFrame | None) -> int:
         F.current_timestamp().alias("quarantined_at"),
     )
     context.write(rows, "quarantine", run_id=f"{context.run_id}/score")
-    return tables.read(context.spark, context.warehouse, "quarantine", {"run_id": f"{context.run_id}/score"}).count()
+    return tables.read(
+        context.spark, context.warehouse, "quarantine", {"run_id": f"{context.run_id}/score"}
+    ).count()
 
 
 def _written(context: RunContext, model_id: str, list_id: str) -> int:
