@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ TABLE = "spark_uplift.table."
 
 _MODEL = "model"
 _FOLDER = "forest"
+_UV = "MLFLOW_UV_AUTO_DETECT"  # else lock files of the folder that happens to be current go into the model
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def load_model(uri: str, *, tracking_uri: str | None = None) -> UpliftForestMode
 
 @contextmanager
 def _store(uri: str | None) -> Iterator[tuple[Any, Any]]:
-    """Give (mlflow, client) on a tracking server and leave the process's own tracking URI as it was."""
+    """Give (mlflow, client) on a tracking server; leave the process's own settings of mlflow as they were."""
     try:
         import mlflow
     except ImportError as error:
@@ -232,6 +234,10 @@ def _store(uri: str | None) -> Iterator[tuple[Any, Any]]:
         ) from error
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
     values.make_folder(uri)
+    logger, uv = logging.getLogger("mlflow"), os.environ.get(_UV)
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    os.environ[_UV] = "false"
     try:
         if uri is not None:
             mlflow.set_tracking_uri(uri)
@@ -244,6 +250,10 @@ def _store(uri: str | None) -> Iterator[tuple[Any, Any]]:
     finally:
         if uri is not None:
             mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
+        logger.setLevel(level)
+        os.environ.pop(_UV)
+        if uv is not None:
+            os.environ[_UV] = uv
 
 
 def _experiment(client: Any, name: str, uri: str, warehouse: str | Path) -> str:
