@@ -49,7 +49,8 @@ class UpliftEvaluator(Evaluator, DefaultParamsReadable, DefaultParamsWritable): 
 
     Examples
     --------
-    >>> evaluator = UpliftEvaluator(treatmentCol="arm", controlName="none", labelCol="visit",
+    >>> import spark_uplift as su
+    >>> evaluator = su.UpliftEvaluator(treatmentCol="arm", controlName="none", labelCol="visit",
     metricName="qini") >>> evaluator.isLargerBetter()
     True
     """

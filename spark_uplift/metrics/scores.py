@@ -71,7 +71,7 @@ def score(
     >>> import spark_uplift as su
     >>> y, arm, tau = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0], [8, 7, 6, 5, 4, 3, 2, 1]
     >>> round(su.metrics.score("qini", y=y, arm=arm, score=tau, style="sklift"), 3)
-    0.722
+    0.649
     """
     metric = find(name, style, k=k, strategy=strategy)
     rows = Rows.of(y=y, arm=arm, control=control, weight=weight, propensity=propensity)
