@@ -50,8 +50,8 @@ class UpliftEvaluator(Evaluator, DefaultParamsReadable, DefaultParamsWritable): 
     Examples
     --------
     >>> import spark_uplift as su
-    >>> evaluator = su.UpliftEvaluator(treatmentCol="arm", controlName="none", labelCol="visit",
-    metricName="qini") >>> evaluator.isLargerBetter()
+    >>> evaluator = su.UpliftEvaluator(treatmentCol="arm", controlName="none", labelCol="visit")
+    >>> evaluator.isLargerBetter()
     True
     """
 
