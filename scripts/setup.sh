@@ -53,5 +53,6 @@ echo "Installing $list into $folder …"
 if [ "$package" = --package ]; then
     "$folder/bin/python" -m pip install "${quiet[@]}" --no-deps --no-build-isolation -e .
     "$folder/bin/python" -m spark_uplift.spark.jars
+    "$folder/bin/python" -m spark_uplift.core.warmup
 fi
 touch "$folder/.ready"
