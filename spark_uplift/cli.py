@@ -28,16 +28,23 @@ app = typer.Typer(
 )
 
 _DEMO = "randhie.yaml"
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_LOG_WIDTH, _LEAST_WIDTH = 120, 40  # columns
 
 Conf = Annotated[Path, typer.Option("--conf", help="Configuration of the run, a YAML file.")]
-Set = Annotated[list[str], typer.Option("--set", help="Override one value: section.key=value. May be repeated.")]
+Set = Annotated[
+    list[str], typer.Option("--set", help="Override one value: section.key=value. May be repeated.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; read and write nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON: run id, report, model.")]
 
 
 def _console() -> Console:
+    if sys.stdout.isatty():
+        return Console()
     # A log has no width of its own; tables must not be folded to 80 columns there.
-    return Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", "120")))
+    width = os.environ.get("COLUMNS", "")
+    return Console(width=max(int(width), _LEAST_WIDTH) if width.isdecimal() else _LOG_WIDTH)
 
 
 def _execute(config: RunConfig, names: tuple[str, ...] | None, dry_run: bool, as_json: bool) -> None:
@@ -49,12 +56,14 @@ def _execute(config: RunConfig, names: tuple[str, ...] | None, dry_run: bool, as
     if dry_run:
         console.print(plan_table(use_case.plan(config, names)))
         return
+    from spark_uplift.pipeline.audit import public_text
     from spark_uplift.pipeline.context import open_run
 
     progress = TerminalProgress(console)
     try:
         context = open_run(config, progress)
-        console.print(f"run {context.run_id}, warehouse {config.warehouse}", highlight=False)
+        line = f"run {context.run_id}, warehouse {public_text(config.warehouse)}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
         for step in use_case.STEPS:
             if names is None or step.name in names:
                 use_case.run_step(context, step)
@@ -68,7 +77,9 @@ def _execute(config: RunConfig, names: tuple[str, ...] | None, dry_run: bool, as
 
 def _outcome(context: Any) -> dict[str, Any]:
     """Return where a run's results are."""
-    found: dict[str, Any] = {"run_id": context.run_id, "warehouse": str(context.warehouse)}
+    from spark_uplift.pipeline.audit import public_text
+
+    found: dict[str, Any] = {"run_id": context.run_id, "warehouse": public_text(str(context.warehouse))}
     for row in context.small_rows("job_runs"):
         found.update(row["outputs"] or {})
         found["digest"] = row["digest"] or found.get("digest")
@@ -82,9 +93,14 @@ def _show_summary(console: Console, context: Any) -> None:
     for table in summary_tables(metrics, segments, context.config.experiment.outcome):
         console.print(table)
     found = _outcome(context)
-    for title, key in (("report", "report"), ("tables", "warehouse"), ("model", "model"), ("MLflow model", "mlflow_model")):
+    for title, key in (
+        ("report", "report"),
+        ("tables", "warehouse"),
+        ("model", "model"),
+        ("MLflow model", "mlflow_model"),
+    ):
         if key in found:
-            console.print(f"{title:<13} {found[key]}", highlight=False, soft_wrap=True)
+            console.print(f"{title:<13} {found[key]}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _load(conf: Path, overrides: list[str]) -> RunConfig:
@@ -131,30 +147,28 @@ for _name, _text in (
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("spark_uplift").setLevel(os.environ.get("SPARK_UPLIFT_LOG", "INFO").upper())
+    level = os.environ.get("SPARK_UPLIFT_LOG", "INFO").upper()
+    logging.getLogger("spark_uplift").setLevel(level if level in _LEVELS else "INFO")
     try:
-        app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False)
     except SparkUpliftError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error[/bold red] {_plain(error)}", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]error[/bold red] {_plain(error)}", highlight=False
+        )
         return error.exit_code
     except typer.Abort:
         return 130
     except Exception as error:
         return _unexpected(error)
-    return 0
+    return code if isinstance(code, int) else 0  # a number after Ctrl-C, nothing after a command
 
 
 def _unexpected(error: Exception) -> int:
-    import click
-
-    if isinstance(error, click.ClickException):  # typer may vendor click; both know how to show themselves
+    if hasattr(error, "show") and hasattr(
+        error, "exit_code"
+    ):  # usage errors of click, which typer may vendor
         error.show()
         return 2
-    if hasattr(error, "show") and hasattr(error, "exit_code"):
-        error.show()
-        return 2
-    if isinstance(error, KeyboardInterrupt):
-        return 130
     logging.getLogger("spark_uplift").error("The job failed.", exc_info=error)
     return 1
 

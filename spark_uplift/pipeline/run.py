@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spark_uplift.config import RunConfig
-from spark_uplift.pipeline.audit import recorded
+from spark_uplift.pipeline.audit import public_text, recorded
 from spark_uplift.pipeline.check import check as check_experiment
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.evaluate import evaluate
@@ -107,13 +107,15 @@ def run(context: RunContext) -> Path:
 def plan(config: RunConfig, names: tuple[str, ...] | None = None) -> list[dict[str, str]]:
     """Return what a run would do, a dict a step; nothing is read or written."""
     experiment = config.experiment
-    source = experiment.dataset or experiment.path or experiment.table
+    source = public_text(str(experiment.dataset or experiment.path or experiment.table))
+    recipients = config.score.path or config.score.table
     detail = {
         "check": f"read {source}; arms in '{experiment.treatment}', control '{experiment.control}'",
         "prepare": f"hold out {config.split.holdout:.0%} of the units; outcome '{experiment.outcome}'",
-        "train": f"{config.forest.numTrees} trees of depth {config.forest.maxDepth}, criterion {config.forest.criterion}",
+        "train": f"{config.forest.numTrees} trees of depth {config.forest.maxDepth}, "
+        f"criterion {config.forest.criterion}",
         "evaluate": f"{config.evaluation.bootstrap} bootstrap replicates, {config.evaluation.level:.0%} intervals",
-        "score": f"recipients: {config.score.path or config.score.table or 'the rows of the experiment'}",
+        "score": f"recipients: {public_text(recipients) if recipients else 'the rows of the experiment'}",
         "report": f"write {config.report.path or 'report.html'}"
         + (f"; register model '{config.mlflow.model_name or config.name}'" if config.mlflow.enabled else ""),
     }

@@ -109,7 +109,7 @@ def test_a_feature_is_named_once_in_a_rule() -> None:
 
 
 def test_paths_lead_to_the_leaves() -> None:
-    given, rows = experiment(800, 3)
+    _, rows = experiment(800, 3)
     tree = fit(rows, max_depth=4).trees[0]
     paths = rules.leaf_paths(tree)
     assert sorted(paths) == np.flatnonzero(tree.is_leaf).tolist()
