@@ -46,6 +46,7 @@ TABLE = "spark_uplift.table."
 
 _MODEL = "model"
 _FOLDER = "forest"
+_FOREIGN = ("mlflow", "sqlalchemy", "requests")  # whose errors come out of a tracking store
 _UV = "MLFLOW_UV_AUTO_DETECT"  # else lock files of the folder that happens to be current go into the model
 
 
@@ -242,9 +243,12 @@ def _store(uri: str | None) -> Iterator[tuple[Any, Any]]:
         if uri is not None:
             mlflow.set_tracking_uri(uri)
         yield mlflow, mlflow.MlflowClient()
-    except mlflow.MlflowException as error:
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in _FOREIGN:
+            raise
+        reason = str(error).strip().partition("\n")[0]
         raise EnvironmentFaultError(
-            f"MLflow at {uri or before} must take what is logged. Got: {error.message} "
+            f"MLflow at {uri or before} must take what is logged. Got: {reason} "
             "Hint: look at mlflow.tracking_uri, or set mlflow.enabled=false."
         ) from error
     finally:

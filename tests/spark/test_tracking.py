@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 
 from spark_uplift import UpliftForest, UpliftForestModel, serving, tracking
 from spark_uplift.config import MlflowConfig
-from spark_uplift.errors import ConfigError, ModelError
+from spark_uplift.errors import ConfigError, EnvironmentFaultError, ModelError
 from spark_uplift.spark.columns import column
 from spark_uplift.tracking import RunInfo
 from tests.unit import grown
@@ -362,3 +363,14 @@ def test_a_deleted_experiment_is_named(info: RunInfo, client: Any, model: Uplift
         ConfigError, match=r"must be an active experiment .* Hint: `mlflow experiments restore"
     ):
         log(model, warehouse, tmp_path, settings=MlflowConfig(experiment="gone"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["mlflow.MlflowException", "sqlalchemy.exc.SQLAlchemyError", "requests.ConnectionError"]
+)
+def test_a_store_that_fails_is_named(info: RunInfo, kind: str) -> None:
+    module, _, name = kind.rpartition(".")
+    error = getattr(import_module(module), name)("refused\nsecond line")
+    expected = r"MLflow at sqlite.* must take what is logged. Got: refused Hint: look at mlflow.tracking_uri"
+    with pytest.raises(EnvironmentFaultError, match=expected), tracking._store(info.tracking_uri):
+        raise error
