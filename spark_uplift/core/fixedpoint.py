@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ def _unit(largest: float, rows: int) -> float:
         return 1.0
     exponent = math.frexp(largest)[1]  # largest < 2**exponent
     row_bits = max(1, math.ceil(math.log2(max(2, rows * _BAG_ROOM))))
-    return math.ldexp(1.0, exponent - min(_VALUE_BITS, _SUM_BITS - row_bits))
+    return max(math.ldexp(1.0, exponent - min(_VALUE_BITS, _SUM_BITS - row_bits)), sys.float_info.min)
 
 
 def choose(

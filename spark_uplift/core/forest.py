@@ -57,8 +57,9 @@ class Forest:
     def digest(self) -> str:
         """SHA-256 of the canonical arrays: two forests with the same digest are the same forest.
 
-        It covers bins, arms, grid, structure, statistics and effects. Gains are left out: they are not used for
-        anything a user acts on, and a criterion with a logarithm may differ in the last bit between processors.
+        It covers bins, arms, grid, structure, statistics and effects. Gains are left out: they are not used
+        for anything a user acts on, and a criterion with a logarithm may differ in the last bit between
+        processors.
         """
         sha = hashlib.sha256()
         sha.update(json.dumps(self.header(), sort_keys=True, separators=(",", ":")).encode())
@@ -106,16 +107,25 @@ class Forest:
         return intervals.little_bags(sums, squares, sizes, level)
 
     def feature_importances(self) -> npt.NDArray[np.float64]:
-        """Return each feature's share of the forest's gain, ndarray of shape (F,), summing to 1 (or all 0).
+        """Return each feature's share of what the splits explain, ndarray of shape (F,), summing to 1 (or all
+        0).
 
-        A split's gain is per row of its node, so it counts with the node's share of the tree's rows.
+        A split explains ``share * p_L * p_R * sum_t (effect_t(L) - effect_t(R))**2``: the part of the
+        variance of the tree's predictions that it makes, with the node's share of the tree's weight and its
+        children's of the node's. Effects are shrunk, and an honest tree's come from rows that had no say in
+        its splits, so a feature does not gain by offering many splits to choose the best from. Without
+        honesty some of that optimism stays, most for categories of many levels: look at the permutation
+        importance too.
         """
         total = np.zeros(len(self.features))
         for tree in self.trees:
-            split = ~tree.is_leaf
-            rows = tree.stats[:, :, 0].sum(axis=1)
-            share = rows[split] / max(1, int(rows[0]))
-            np.add.at(total, tree.feature[split], np.maximum(tree.gain[split], 0.0) * share)
+            split = np.flatnonzero(~tree.is_leaf)
+            left, right = tree.left_child[split], tree.left_child[split] + 1
+            weight = tree.stats[:, :, 1].sum(axis=1).astype(np.float64)
+            both = weight[left] + weight[right]
+            share = np.divide(weight[left] * weight[right], both, out=np.zeros(split.size), where=both > 0)
+            difference = tree.effect[left] - tree.effect[right]
+            np.add.at(total, tree.feature[split], share / max(1.0, weight[0]) * (difference**2).sum(axis=1))
         return total / total.sum() if total.sum() > 0 else total
 
 

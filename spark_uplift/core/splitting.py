@@ -18,6 +18,8 @@ from spark_uplift.core.jit import inlined, kernel
 # Pseudo-rows for ordering categories when the user asks for none: without any, a cell without an arm has no rate.
 _ORDER_PSEUDO_ROWS = 1.0
 _POWER_STEPS = 64
+# Weights are rounded to the grid: m equal ones must still count as m effective rows.
+_KISH_ROOM = 1.0 - 1e-6
 
 # Positions in a split's integers.
 FEATURE, THRESHOLD, MISSING_LEFT, FOUND = range(4)
@@ -49,7 +51,8 @@ def large_enough(stats, params, times):  # type: ignore[no-untyped-def]
             weight = stats[arm, 1] * params.weight_unit
             if weight <= 0.0:  # rows that weigh nothing don't make an arm
                 return False
-            if times == 1 and weight * weight < params.min_arm * (stats[arm, 4] * params.ww_unit):
+            least = params.min_arm * (stats[arm, 4] * params.ww_unit) * _KISH_ROOM
+            if times == 1 and weight * weight < least:
                 return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -41,5 +42,5 @@ def weighted_edges(
                     break
             if value != distinct[-1] and value not in cuts:
                 cuts.append(value)
-    after = dict(zip(distinct, distinct[1:], strict=False))
+    after = dict(itertools.pairwise(distinct))
     return tuple(low + (after[low] - low) / 2.0 for low in cuts)

@@ -64,7 +64,10 @@ def smoothed_means(spec: ForestSpec, stats: I64, parent: I64, reference: F64) ->
 
 
 def large_enough(spec: ForestSpec, stats: I64, times: int = 1) -> bool:
-    """Return whether a node has ``times`` the minimum rows, and of every arm; for a child effective rows too."""
+    """Return whether a node has ``times`` the minimum rows, and of every arm; for a child effective rows too.
+
+    A millionth is left for the rounding of weights to the grid.
+    """
     n = stats[:, 0]
     if n.sum() < times * spec.min_node or any(x < max(1, times * spec.min_arm) for x in n):
         return False
@@ -72,7 +75,7 @@ def large_enough(spec: ForestSpec, stats: I64, times: int = 1) -> bool:
         return True
     for _, w, _, _, ww in stats.tolist():
         weight, square = w * spec.grid.weight_unit, ww * spec.grid.square_weight_unit
-        if weight <= 0 or (times == 1 and weight**2 < spec.min_arm * square):
+        if weight <= 0 or (times == 1 and weight**2 < spec.min_arm * square * (1 - 1e-6)):
             return False
     return True
 
@@ -91,6 +94,8 @@ def category_order(spec: ForestSpec, cells: I64, node: I64, reference: F64) -> l
         score = effects[:, 0]
     else:
         weight = np.array([t[:, 0].sum() for t in tables])
+        if weight.sum() == 0:
+            return present
         centred = effects - np.average(effects, axis=0, weights=weight)
         axis = np.linalg.eigh((centred * weight[:, None]).T @ centred)[1][:, -1]
         first = next((x for x in axis if abs(x) > 1e-9), 1.0)

@@ -66,13 +66,35 @@ def test_a_forest_comes_back_from_its_header() -> None:
     np.testing.assert_array_equal(back.predict(ROWS.codes), FOREST.predict(ROWS.codes))
 
 
-def test_importances_are_gains_weighted_by_rows() -> None:
+def test_importances_divide_the_variance_of_the_predictions() -> None:
     expected = np.zeros(3)
     for tree in FOREST.trees:
         for i in np.flatnonzero(~tree.is_leaf):
-            expected[tree.feature[i]] += tree.gain[i] * tree.stats[i, :, 0].sum() / tree.stats[0, :, 0].sum()
+            left, right = tree.left_child[i], tree.left_child[i] + 1
+            n, n_left, n_right = (tree.stats[j, :, 0].sum() for j in (0, left, right))
+            gap = tree.effect[left] - tree.effect[right]
+            expected[tree.feature[i]] += (gap @ gap) * n_left * n_right / (n_left + n_right) / n
     np.testing.assert_allclose(FOREST.feature_importances(), expected / expected.sum(), rtol=1e-12)
     assert FOREST.feature_importances().sum() == pytest.approx(1.0)
+
+
+def test_without_shrinkage_and_weights_the_parts_add_up_to_the_variance() -> None:
+    # Holds where effects of children average to their parent's: with as many rows of each arm everywhere.
+    x = np.tile(np.repeat([0.0, 1.0, 2.0, 3.0], 50), 2)
+    arms = np.repeat([0, 1], 200)
+    lift = np.array([0.0, 1.0, 3.0, 4.0])[x.astype(int)]
+    forest = fit(rows_of({"x": x}, arms, arms * lift), max_depth=2, min_node=20)
+    (tree,) = forest.trees
+    assert tree.is_leaf.sum() == 4
+    predicted = forest.predict(np.array([[1], [2], [3], [4]], np.uint8))
+    parts = 0.0
+    for i in np.flatnonzero(~tree.is_leaf):
+        left = tree.left_child[i]
+        n, n_left, n_right = (tree.stats[j, :, 0].sum() for j in (0, left, left + 1))
+        parts += float(
+            (tree.effect[left] - tree.effect[left + 1])[0] ** 2 * n_left * n_right / (n_left + n_right) / n
+        )
+    assert parts == pytest.approx(predicted.var())
 
 
 def test_a_forest_of_roots_has_no_importances() -> None:

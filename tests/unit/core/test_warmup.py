@@ -27,6 +27,10 @@ def test_every_kernel_is_compiled() -> None:
 
 def test_it_runs_as_a_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "spark_uplift.core.warmup"], capture_output=True, text=True, timeout=300, check=True
+        [sys.executable, "-m", "spark_uplift.core.warmup"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
     )
     assert done.stdout.startswith("kernels ready in ")
