@@ -22,7 +22,7 @@ from spark_uplift.core.forest import Forest
 from spark_uplift.criteria import registry
 from spark_uplift.errors import ConfigError, ModelError, bad_value
 from spark_uplift.learners.params import UpliftParams
-from spark_uplift.spark import dataset, persist
+from spark_uplift.spark import dataset, explain, persist
 from spark_uplift.spark import score as scoring
 from spark_uplift.spark.train import Progress, train
 
@@ -106,27 +106,17 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
     ) -> None:
         super().__init__()
         self._progress: Progress | None = None
-        self._assign(self._input_kwargs)
-
-    def _assign(self, given: dict[str, Any]) -> None:
-        try:
-            self._set(**{name: value for name, value in given.items() if value is not None})
-        except TypeError as error:
-            raise ConfigError(f"{type(self).__name__}: {error}") from error
+        self.assign(self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
 
     def setParams(self, **values: Any) -> UpliftForest:
-        """Set parameters by name.
+        """Set parameters by name; None stands for the default.
 
         Raises
         ------
         ConfigError
-            For a name that does not exist, or a value of the wrong type.
+            For names that do not exist and values of a wrong type.
         """
-        unknown = [name for name in values if not self.hasParam(name)]
-        if unknown:
-            known = [p.name for p in self.params]
-            raise ConfigError([bad_value("name", type(self).__name__, f"one of {known}", name) for name in unknown])
-        self._assign(values)
+        self.assign(values)
         return self
 
     def onProgress(self, listener: Progress | None) -> UpliftForest:
@@ -166,7 +156,8 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
         forest = train(data, self.settings(len(data.features)), self._progress)
         model = UpliftForestModel(replace(forest, training=facts))
         self._copyValues(model)
-        return model
+        # As Spark's own models do, so that forest.upliftCol names the model's parameter too.
+        return model._resetUid(self.uid)
 
 
 class UpliftTree(UpliftForest):
@@ -207,7 +198,9 @@ class UpliftForestModel(UpliftParams, Model, MLReadable, MLWritable):  # type: i
     def forest(self) -> Forest:
         """The trees, without Spark."""
         if self._forest is None:
-            raise ModelError("An UpliftForestModel must have a forest. Got none. Hint: fit an UpliftForest, or load a model.")
+            raise ModelError(
+                "An UpliftForestModel must have a forest. Got none. Hint: fit an UpliftForest, or load a model."
+            )
         return self._forest
 
     @property
@@ -234,6 +227,24 @@ class UpliftForestModel(UpliftParams, Model, MLReadable, MLWritable):  # type: i
             recommended_col=self.value("recommendedCol"),
             level=self.value("intervalLevel") if self.forest.little_bags else None,
         )
+
+    def explain(self, df: DataFrame, treatment: str | None = None) -> DataFrame:
+        """Add why each row has its uplift: exact Shapley values of the features (path-dependent TreeSHAP).
+
+        Parameters
+        ----------
+        df : DataFrame
+            Scored or not.
+        treatment : str, optional
+            The treatment to explain; by default each row's best one.
+
+        Returns
+        -------
+        DataFrame
+            ``df`` with ``explained string`` (the treatment), ``base double`` and ``contributions map<string,double>``,
+            in the outcome's unit; base and contributions sum to the treatment's uplift.
+        """
+        return explain.explain(df, self.forest, treatment)
 
     def copy(self, extra: Any = None) -> UpliftForestModel:
         """Return a copy with ``extra`` parameters; the forest is shared, it never changes."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import numbers
+from collections.abc import Mapping
 from typing import Any
 
 from pyspark.ml.param import Param, Params, TypeConverters
 
 from spark_uplift.criteria import registry
-from spark_uplift.errors import ConfigError, bad_value
+from spark_uplift.errors import ConfigError, bad_value, nearest
 from spark_uplift.spark.columns import Columns
 from spark_uplift.spark.train import TrainSettings
 
@@ -18,57 +20,121 @@ _COLUMNS = ("idCol", "weightCol", "propensityCol", "clusterCol")
 
 
 def _param(name: str, doc: str, converter: Any) -> Any:
-    return Param(Params._dummy(), name, doc, converter)  # type: ignore[arg-type]
+    return Param(Params._dummy(), name, doc, converter)
 
 
 def _optional_string(value: Any) -> Any:
     return None if value is None else TypeConverters.toString(value)
 
 
+def _did_you_mean(name: str, known: list[str]) -> str | None:
+    near = nearest(name, known)
+    return f"did you mean '{near}'?" if near else None
+
+
 def _subset(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"Could not convert {value} to a string or a number")
+    # NumPy's numbers show their type in their repr, so plain ones are made of them first.
+    return repr(int(value) if isinstance(value, numbers.Integral) else float(value))
+
+
+_KINDS: dict[Any, str] = {
+    TypeConverters.toInt: "an int",
+    TypeConverters.toFloat: "a number",
+    TypeConverters.toString: "a string",
+    TypeConverters.toBoolean: "True or False",
+    TypeConverters.toListString: "a list of strings",
+    _optional_string: "a string or None",
+    _subset: "a string or a number",
+}
+"""What each converter takes, in words."""
 
 
 class UpliftParams(Params):
     """Parameters shared by the estimator and its model."""
 
     treatmentCol = _param("treatmentCol", "Column of the assigned arm.", TypeConverters.toString)
-    controlName = _param("controlName", "Value of treatmentCol that is the control arm.", TypeConverters.toString)
+    controlName = _param(
+        "controlName", "Value of treatmentCol that is the control arm.", TypeConverters.toString
+    )
     labelCol = _param("labelCol", "Column of the outcome: a number, or a boolean.", TypeConverters.toString)
     featureCols = _param(
         "featureCols",
         "Columns known before the assignment. Numbers are binned; text and booleans are categories.",
         TypeConverters.toListString,
     )
-    idCol = _param("idCol", "Column of the unit's id, hashed for all randomness. None: the row's content.", _optional_string)
+    idCol = _param(
+        "idCol",
+        "Column of the unit's id, hashed for all randomness. None: the row's content.",
+        _optional_string,
+    )
     weightCol = _param("weightCol", "Column of row weights, 0 or more. None: all 1.", _optional_string)
     propensityCol = _param(
-        "propensityCol", "Column of the logged probability, in (0, 1], of the arm that was assigned.", _optional_string
+        "propensityCol",
+        "Column of the logged probability, in (0, 1], of the arm that was assigned.",
+        _optional_string,
     )
-    clusterCol = _param("clusterCol", "Column of the cluster that is drawn as a whole (household, shop…).", _optional_string)
-    criterion = _param("criterion", f"Split criterion: one of {', '.join(registry.CRITERIA)}.", TypeConverters.toString)
-    normalization = _param("normalization", "Normalization of the gain: paper, causalml or none.", TypeConverters.toString)
+    clusterCol = _param(
+        "clusterCol", "Column of the cluster that is drawn as a whole (household, shop…).", _optional_string
+    )
+    criterion = _param(
+        "criterion", f"Split criterion: one of {', '.join(registry.CRITERIA)}.", TypeConverters.toString
+    )
+    normalization = _param(
+        "normalization", "Normalization of the gain: paper, causalml or none.", TypeConverters.toString
+    )
     numTrees = _param("numTrees", "Number of trees, at least 1.", TypeConverters.toInt)
-    maxDepth = _param("maxDepth", "Largest depth of a leaf, in [0, 30]; the root's is 0.", TypeConverters.toInt)
-    maxBins = _param("maxBins", "Largest number of bins of a numeric feature, in [2, 254].", TypeConverters.toInt)
-    minInstancesPerNode = _param("minInstancesPerNode", "Fewest rows of a node, at least 1.", TypeConverters.toInt)
-    minInstancesPerArm = _param(
-        "minInstancesPerArm", "Fewest rows, raw and effective, of every arm in a node, at least 1.", TypeConverters.toInt
+    maxDepth = _param(
+        "maxDepth", "Largest depth of a leaf, in [0, 30]; the root's is 0.", TypeConverters.toInt
     )
-    nReg = _param("nReg", "Pseudo-rows at the parent's rates in split scores, 0 or more.", TypeConverters.toFloat)
-    shrinkage = _param("shrinkage", "Pseudo-rows at the parent's effect in leaf effects, 0 or more.", TypeConverters.toFloat)
-    subsamplingRate = _param("subsamplingRate", "Expected share of the units in a tree, in (0, 1].", TypeConverters.toFloat)
+    maxBins = _param(
+        "maxBins", "Largest number of bins of a numeric feature, in [2, 254].", TypeConverters.toInt
+    )
+    minInstancesPerNode = _param(
+        "minInstancesPerNode", "Fewest rows of a node, at least 1.", TypeConverters.toInt
+    )
+    minInstancesPerArm = _param(
+        "minInstancesPerArm",
+        "Fewest rows, raw and effective, of every arm in a node, at least 1.",
+        TypeConverters.toInt,
+    )
+    nReg = _param(
+        "nReg", "Pseudo-rows at the parent's rates in split scores, 0 or more.", TypeConverters.toFloat
+    )
+    shrinkage = _param(
+        "shrinkage", "Pseudo-rows at the parent's effect in leaf effects, 0 or more.", TypeConverters.toFloat
+    )
+    subsamplingRate = _param(
+        "subsamplingRate", "Expected share of the units in a tree, in (0, 1].", TypeConverters.toFloat
+    )
     bootstrap = _param("bootstrap", "Draw units with replacement (Poisson counts).", TypeConverters.toBoolean)
     featureSubsetStrategy = _param(
-        "featureSubsetStrategy", "Features tried at a node: auto (sqrt), all, sqrt, onethird, or a number.", _subset
+        "featureSubsetStrategy",
+        "Features tried at a node: auto (sqrt), all, sqrt, onethird, or a number.",
+        _subset,
     )
-    honest = _param("honest", "Shape and fill each tree from different halves of its units.", TypeConverters.toBoolean)
-    intervals = _param("intervals", "Grow little bags, so that predictions have intervals.", TypeConverters.toBoolean)
+    honest = _param(
+        "honest", "Shape and fill each tree from different halves of its units.", TypeConverters.toBoolean
+    )
+    intervals = _param(
+        "intervals", "Grow little bags, so that predictions have intervals.", TypeConverters.toBoolean
+    )
     intervalLevel = _param("intervalLevel", "Coverage of the intervals, in (0, 1).", TypeConverters.toFloat)
-    strategy = _param("strategy", "How training is distributed: auto or tree_parallel.", TypeConverters.toString)
+    strategy = _param(
+        "strategy", "How training is distributed: auto or tree_parallel.", TypeConverters.toString
+    )
     seed = _param("seed", "Seed of all randomness.", TypeConverters.toInt)
-    upliftCol = _param("upliftCol", "Output column, array<double>: the uplift of each treatment.", TypeConverters.toString)
-    recommendedCol = _param("recommendedCol", "Output column: the arm with the largest positive uplift, or the control.", TypeConverters.toString)  # fmt: skip
+    upliftCol = _param(
+        "upliftCol", "Output column, array<double>: the uplift of each treatment.", TypeConverters.toString
+    )
+    recommendedCol = _param(
+        "recommendedCol",
+        "Output column: the arm with the largest positive uplift, or the control.",
+        TypeConverters.toString,
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,6 +168,37 @@ class UpliftParams(Params):
         """Return the value of the parameter called ``name``, or its default."""
         return self.getOrDefault(self.getParam(name))
 
+    def assign(self, given: Mapping[str, Any]) -> None:
+        """Set parameters by name; None stands for the default.
+
+        Raises
+        ------
+        ConfigError
+            With all names that do not exist and all values of a wrong type; then nothing is set.
+        """
+        owner = type(self).__name__
+        known = [param.name for param in self.params]
+        faults = [
+            bad_value("name", owner, f"one of {known}", name, _did_you_mean(name, known))
+            for name in given
+            if name not in known
+        ]
+        for name, value in given.items():
+            if name not in known or value is None:
+                continue
+            converter = self.getParam(name).typeConverter
+            try:
+                converter(value)
+            except TypeError:
+                faults.append(bad_value(name, owner, _KINDS[converter], value))
+        if faults:
+            raise ConfigError(faults)
+        for name, value in given.items():
+            if value is None:
+                self.clear(self.getParam(name))
+            else:
+                self._set(**{name: value})
+
     def columns(self) -> Columns:
         """Return the roles of the columns."""
         named = {name: self.value(name) for name in _COLUMNS}
@@ -130,10 +227,9 @@ class UpliftParams(Params):
             if not holds(self.value(name))
         ]
         required = ("treatmentCol", "controlName", "labelCol", "featureCols")
-        faults += [
-            bad_value(name, owner, "given", None) for name in required if not self.isDefined(self.getParam(name))
-        ]
-        if not faults:
+        absent = [name for name in required if not self.isDefined(self.getParam(name))]
+        faults += [bad_value(name, owner, "given", None) for name in absent]
+        if not absent:
             faults += self._column_faults(owner)
         try:
             criterion = registry.get(self.value("criterion"))
@@ -149,7 +245,9 @@ class UpliftParams(Params):
         except ConfigError as error:
             faults += error.faults
         if self.value("intervals") and self.value("numTrees") < 8:
-            faults.append(bad_value("numTrees", owner, "8 or more when intervals are wanted", self.value("numTrees")))
+            faults.append(
+                bad_value("numTrees", owner, "8 or more when intervals are wanted", self.value("numTrees"))
+            )
         if faults:
             raise ConfigError(faults)
 
@@ -165,8 +263,18 @@ class UpliftParams(Params):
         for role, name in roles.items():
             if name is not None and name in features:
                 faults.append(
-                    bad_value("featureCols", owner, f"without the {role}", name, hint=f"'{name}' has the role of {role}.")
+                    bad_value(
+                        "featureCols",
+                        owner,
+                        f"without the {role}",
+                        name,
+                        hint=f"'{name}' has the role of {role}.",
+                    )
                 )
+        if roles["treatmentCol"] == roles["labelCol"]:
+            faults.append(
+                bad_value("labelCol", owner, "another column than the treatmentCol", roles["labelCol"])
+            )
         return faults
 
     def features_per_node(self, n_features: int) -> int:

@@ -126,17 +126,25 @@ def feature_columns(columns: Columns, kinds: dict[str, DataType]) -> list[Column
 
 
 def training_frame(df: DataFrame, columns: Columns, kinds: dict[str, DataType]) -> DataFrame:
-    """Return the frame that training reads: arm, y, w, e, unit, f0, f1, … (w and e null where not given)."""
+    """Return the frame that training reads: arm, y, w, e, unit, f0, f1, …
+
+    w and e are null where not given; unit is null where the id (or cluster) is, which would otherwise hash to one and
+    the same number in all such rows.
+    """
     from pyspark.sql import functions as F
 
     def optional(name: str | None) -> Column:
         return F.lit(None).cast("double") if name is None else column(name).cast("double")
 
+    unit = F.col("__unit")
+    keyed_by = columns.cluster or columns.unit
+    if keyed_by is not None:
+        unit = F.when(column(keyed_by).isNotNull(), unit)
     return unit_hash(df, columns).select(
         column(str(columns.treatment)).cast("string").alias("arm"),
         column(str(columns.label)).cast("double").alias("y"),
         optional(columns.weight).alias("w"),
         optional(columns.propensity).alias("e"),
-        F.col("__unit").alias("unit"),
+        unit.alias("unit"),
         *feature_columns(columns, kinds),
     )

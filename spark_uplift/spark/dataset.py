@@ -91,7 +91,9 @@ def _make_packer(
         rows = batch.num_rows
         codes = np.empty((rows, len(features)), np.uint8)
         arrow.encode_batch(features, batch.columns[5:], codes)
-        arm = arrow.coded(batch.column(0), lambda levels: np.array([arms.get(x, 255) for x in levels], np.uint8))
+        arm = arrow.coded(
+            batch.column(0), lambda levels: np.array([arms.get(x, 255) for x in levels], np.uint8)
+        )
         weights = None
         if weighted or logged:
             w = arrow.numbers(batch.column(2)) if weighted else None
@@ -102,7 +104,9 @@ def _make_packer(
 
     def emit(words: list[npt.NDArray[np.uint64]], units: list[npt.NDArray[np.uint64]]) -> pa.RecordBatch:
         row = [[sum(len(u) for u in units)], [b"".join(words)], [b"".join(units)]]
-        return pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(row, schema, strict=True)], schema=schema)
+        return pa.RecordBatch.from_arrays(
+            [pa.array(c, f.type) for c, f in zip(row, schema, strict=True)], schema=schema
+        )
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         words: list[npt.NDArray[np.uint64]] = []
@@ -124,7 +128,9 @@ def _make_packer(
     return work
 
 
-def prepare(df: DataFrame, columns: Columns, control: str, *, max_bins: int, needs_squares: bool, seed: int) -> Dataset:
+def prepare(
+    df: DataFrame, columns: Columns, control: str, *, max_bins: int, needs_squares: bool, seed: int
+) -> Dataset:
     """Validate the rows, cut the bins and choose the grid: one pass over ``df``.
 
     Raises
@@ -189,6 +195,8 @@ def _faults(tally: Tally, found: Profile, columns: Columns, control: str) -> lis
             )
 
     bad_rows(tally.null_arms, "treatment", columns.treatment, "not be null")
+    unit_role = "id" if columns.cluster is None else "cluster"
+    bad_rows(tally.null_units, unit_role, columns.cluster or columns.unit, "not be null")
     bad_rows(tally.bad_labels, "label", columns.label, "hold finite numbers")
     bad_rows(tally.bad_weights, "weight", columns.weight, "hold finite numbers of 0 or more")
     bad_rows(tally.bad_propensities, "propensity", columns.propensity, "hold numbers in (0, 1]")
@@ -200,19 +208,25 @@ def _faults(tally: Tally, found: Profile, columns: Columns, control: str) -> lis
             f"Got {control!r} instead; the arms are {arms[:20]}."
         )
     if len(tally.arms) == 1:
-        faults.append(f"The treatment column '{columns.treatment}' must hold two arms or more. Got only {arms} instead.")
+        faults.append(
+            f"The treatment column '{columns.treatment}' must hold two arms or more. Got only {arms} instead."
+        )
     if len(tally.arms) > 255:
         faults.append(
             f"The treatment column '{columns.treatment}' must hold at most 255 arms. Got {len(arms)} instead. "
             "Hint: is it the right column?"
         )
     if tally.rows > tally.bad_labels and tally.low == tally.high:
-        faults.append(f"The label column '{columns.label}' must vary. Got {tally.low:g} in every row instead.")
+        faults.append(
+            f"The label column '{columns.label}' must vary. Got {tally.low:g} in every row instead."
+        )
     if tally.bad_weights == 0 and columns.weight is not None and tally.weight_sum == 0:
         faults.append(f"The weight column '{columns.weight}' must have a positive sum. Got 0 instead.")
     for name in columns.features:
         if tally.given[name] == 0:
-            faults.append(f"The feature column '{name}' must hold a value. Got only nulls instead. Hint: leave it out.")
+            faults.append(
+                f"The feature column '{name}' must hold a value. Got only nulls instead. Hint: leave it out."
+            )
     for bins in found.features:
         if tally.given[bins.name] and bins.n_codes <= 2 and not bins.pooled:
             _LOG.warning("The feature column '%s' is constant and can't be split on.", bins.name)

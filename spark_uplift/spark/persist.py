@@ -68,7 +68,10 @@ def node_table(forest: Forest) -> pa.Table:
             pa.array(list(stats), pa.list_(pa.int64())),
             pa.array(list(tree.effect), pa.list_(pa.float64())),
         ]
-        arrays = [c if isinstance(c, pa.Array) else pa.array(c, f.type) for c, f in zip(columns, _NODES, strict=True)]
+        arrays = [
+            c if isinstance(c, pa.Array) else pa.array(c, f.type)
+            for c, f in zip(columns, _NODES, strict=True)
+        ]
         parts.append(pa.Table.from_arrays(arrays, schema=_NODES))
     return pa.concat_tables(parts)
 
@@ -111,14 +114,18 @@ def restore(found: Mapping[str, Any], table: pa.Table, path: str) -> Forest:
     """
     header = found.get(HEADER)
     if not isinstance(header, Mapping):
-        raise ModelError(f"The model at '{path}' must be one that spark_uplift has saved. Got other metadata instead.")
+        raise ModelError(
+            f"The model at '{path}' must be one that spark_uplift has saved. Got other metadata instead."
+        )
     if header.get("format") != FORMAT_VERSION:
         raise ModelError(
             f"The model at '{path}' must have format {FORMAT_VERSION}. Got format {header.get('format')} instead. "
             "Hint: load it with the version of spark_uplift that saved it, or a later one."
         )
     if table.num_rows == 0:
-        raise ModelError(f"The model at '{path}' must have trees. Got none instead. Hint: was its saving cut short?")
+        raise ModelError(
+            f"The model at '{path}' must have trees. Got none instead. Hint: was its saving cut short?"
+        )
     try:
         forest = from_header(header, _trees(table, 1 + len(header["treatments"])), found.get("training"))
         digest = forest.digest
@@ -148,7 +155,9 @@ def read_local(folder: str | Path) -> Forest:
     parts = sorted(p for p in (root / "metadata").glob("part-*") if p.stat().st_size > 0)
     files = sorted((root / "trees").glob("*.parquet"))
     if not parts or not files:
-        raise ModelError(f"The path '{root}' must hold a saved model. Got no metadata or trees there instead.")
+        raise ModelError(
+            f"The path '{root}' must hold a saved model. Got no metadata or trees there instead."
+        )
     try:
         found = json.loads(parts[0].read_text(encoding="utf-8"))
         table = pa.concat_tables(pq.read_table(file, schema=_NODES) for file in files)
@@ -159,8 +168,10 @@ def read_local(folder: str | Path) -> Forest:
 
 def write_trees(spark: SparkSession, forest: Forest, path: str, mode: str) -> None:
     """Write the node table with Spark."""
-    kind = "tree int, node bigint, feature int, threshold smallint, missing_left boolean, mask binary, left_child bigint"
-    kind += ", gain double, stats array<bigint>, effect array<double>"
+    kind = (
+        "tree int, node bigint, feature int, threshold smallint, missing_left boolean, mask binary, "
+        "left_child bigint, gain double, stats array<bigint>, effect array<double>"
+    )
     table = node_table(forest)
     spark.createDataFrame(table, schema=kind).coalesce(1).write.mode(mode).parquet(f"{path}/trees")
 

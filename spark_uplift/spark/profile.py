@@ -42,6 +42,7 @@ class Tally:
     rows: int = 0
     arms: Counter[str] = field(default_factory=Counter)
     null_arms: int = 0
+    null_units: int = 0
     bad_labels: int = 0
     low: float = math.inf
     high: float = -math.inf
@@ -75,6 +76,7 @@ class Tally:
         """Add another tally to this one."""
         self.rows += other.rows
         self.null_arms += other.null_arms
+        self.null_units += other.null_units
         self.bad_labels += other.bad_labels
         self.bad_weights += other.bad_weights
         self.bad_propensities += other.bad_propensities
@@ -149,6 +151,7 @@ class _Task:
         tally, rows = self.tally, batch.num_rows
         tally.rows += rows
         tally.null_arms += batch.column(0).null_count
+        tally.null_units += batch.column(4).null_count
         tally.arms.update(_count_values(batch.column(0)))
         self._add_labels(arrow.numbers(batch.column(1)))
         w = arrow.numbers(batch.column(2)) if self.weighted else None
@@ -169,7 +172,7 @@ class _Task:
                 if infinite:
                     tally.infinite[name] += infinite
                 columns.append(values)
-        self._sample(arrow.hashes(batch.column(4)), weights, columns)
+        self._sample(arrow.hashes(batch.column(4).fill_null(0)), weights, columns)
 
     def _add_labels(self, y: npt.NDArray[np.float64]) -> None:
         tally = self.tally
@@ -339,10 +342,12 @@ def profile(
     state = json.loads(found[0]["profile"])
     tally = Tally.from_json(state["tally"])
     features: list[FeatureBins] = []
+    # Tasks stop counting on their own; what one alone would have told must not depend on how many there were.
     faults = [
         f"The categorical column '{name}' must have at most {LEVEL_LIMIT} levels. Got more instead. "
         "Hint: is it an id? Leave it out of the features."
-        for name in tally.overflowing
+        for name, counts in tally.levels.items()
+        if name in tally.overflowing or len(counts) > LEVEL_LIMIT
     ]
     for name, category, cuts in zip(names, categorical, state["cuts"], strict=True):
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def encode(features: tuple[FeatureBins, ...], arrays: tuple[pa.Array, ...]) -> n
     return codes
 
 
-def _lists(values: npt.NDArray[np.float64]) -> pa.Array:
+def lists(values: npt.NDArray[np.float64]) -> pa.Array:
     """Return a list<double> array of the rows of ``values``, ndarray of shape (n, K), without a copy of the numbers."""
     n, k = values.shape
     offsets = pa.array(np.arange(0, n * k + 1, k, dtype=np.int32))
@@ -43,7 +43,7 @@ def _make_scorer(
 ) -> Callable[[Iterator[tuple[pa.Array, ...]]], Iterator[pa.Array]]:
     def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
         for arrays in batches:
-            yield _lists(prediction.predict(packed, encode(features, arrays)))
+            yield lists(prediction.predict(packed, encode(features, arrays)))
 
     return score
 
@@ -51,20 +51,22 @@ def _make_scorer(
 def _make_interval_scorer(
     features: tuple[FeatureBins, ...], packed: PackedForest, level: float
 ) -> Callable[[Iterator[tuple[pa.Array, ...]]], Iterator[pa.Array]]:
+    sizes = intervals.group_sizes(packed.n_trees, LITTLE_BAG_TREES)  # the last bag may be smaller
+
     def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
         for arrays in batches:
             codes = encode(features, arrays)
             sums = prediction.predict_groups(packed, codes, LITTLE_BAG_TREES)
             squares = prediction.predict_squares(packed, codes)
-            found = intervals.little_bags(sums, squares, LITTLE_BAG_TREES, level)
+            found = intervals.little_bags(sums, squares, sizes, level)
             yield pa.StructArray.from_arrays(
-                [_lists(values) for values in found], ["uplift", "uplift_lower", "uplift_upper"]
+                [lists(values) for values in found], ["uplift", "uplift_lower", "uplift_upper"]
             )
 
     return score
 
 
-def _arrow_udf(function: Callable[..., Any], returns: str, width: int) -> Callable[..., Column]:
+def arrow_udf(function: Callable[..., Any], returns: str, width: int) -> Callable[..., Column]:
     """Wrap an iterator over arrays as a UDF.
 
     Spark reads the kind of UDF off the annotations and needs one array an argument, so a single feature has its own
@@ -102,7 +104,10 @@ def _pandas_udf(function: Callable[..., Any], returns: str, width: int) -> Calla
                 yield array.to_pandas()
 
     given: Any = Iterator[pd.Series] if width == 1 else Iterator[tuple[pd.Series, ...]]
-    convert.__annotations__ = {"batches": given, "return": Iterator[pd.DataFrame if "struct" in returns else pd.Series]}
+    convert.__annotations__ = {
+        "batches": given,
+        "return": Iterator[pd.DataFrame if "struct" in returns else pd.Series],
+    }
     return F.pandas_udf(convert, returns)
 
 
@@ -125,12 +130,30 @@ def feature_arguments(df: DataFrame, forest: Forest) -> list[Column]:
         kind = kinds[bins.name]
         if not (is_category(kind) if bins.categorical else is_number(kind)):
             faults.append(
-                f"The feature column '{bins.name}' must hold {'text' if bins.categorical else 'numbers'} as in training. "
-                f"Got {kind.simpleString()} instead. Hint: cast it."
+                f"The feature column '{bins.name}' must hold {'text' if bins.categorical else 'numbers'} as in "
+                f"training. Got {kind.simpleString()} instead. Hint: cast it."
             )
     if faults:
         raise DataError(faults)
     return [column(b.name).cast("string" if b.categorical else "double") for b in forest.features]
+
+
+def refuse_taken(df: DataFrame, names: Sequence[str], way_out: str) -> None:
+    """Check that columns to be added are not there yet: Spark would replace them, whatever their case.
+
+    Raises
+    ------
+    DataError
+        Names the columns that are there.
+    """
+    sensitive = str(df.sparkSession.conf.get("spark.sql.caseSensitive")).lower() == "true"
+    present = set(df.columns) if sensitive else {name.lower() for name in df.columns}
+    taken = [name for name in names if (name if sensitive else name.lower()) in present]
+    if taken:
+        raise DataError(
+            f"The table must not have columns called {taken} before they are added. Got them instead. "
+            f"Hint: drop or rename them, or {way_out}."
+        )
 
 
 def recommended(treatments: tuple[str, ...], control: str, uplift: Column) -> Column:
@@ -139,7 +162,9 @@ def recommended(treatments: tuple[str, ...], control: str, uplift: Column) -> Co
 
     names = F.array(*[F.lit(name) for name in treatments])
     best = F.array_max(uplift)
-    return F.when(best > 0, F.element_at(names, F.array_position(uplift, best).cast("int"))).otherwise(F.lit(control))
+    return F.when(best > 0, F.element_at(names, F.array_position(uplift, best).cast("int"))).otherwise(
+        F.lit(control)
+    )
 
 
 def score(
@@ -165,21 +190,19 @@ def score(
     DataFrame
         ``df`` with ``uplift array<double>`` in the order of the forest's treatments, and ``recommended string``.
     """
-    taken = [uplift_col, recommended_col] + ([f"{uplift_col}_lower", f"{uplift_col}_upper"] if level else [])
-    clash = [name for name in taken if name in df.columns]
-    if clash:
-        raise DataError(
-            f"The scored table must not have the columns {clash} before scoring. Got them instead. "
-            "Hint: drop them, or set uplift and recommended column names."
-        )
+    ends = ("", "_lower", "_upper") if level is not None else ("",)
+    refuse_taken(
+        df, [recommended_col, *(uplift_col + end for end in ends)], "set upliftCol and recommendedCol"
+    )
     arguments = feature_arguments(df, forest)
     if level is None:
-        scorer = _arrow_udf(_make_scorer(forest.features, forest.packed), "array<double>", len(arguments))
+        scorer = arrow_udf(_make_scorer(forest.features, forest.packed), "array<double>", len(arguments))
         out = df.withColumn(uplift_col, scorer(*arguments))
     else:
         kind = "struct<uplift:array<double>,uplift_lower:array<double>,uplift_upper:array<double>>"
-        scorer = _arrow_udf(_make_interval_scorer(forest.features, forest.packed, level), kind, len(arguments))
+        scorer = arrow_udf(_make_interval_scorer(forest.features, forest.packed, level), kind, len(arguments))
         found = df.withColumn(_SCORED, scorer(*arguments))
-        ends = ("", "_lower", "_upper")
-        out = found.withColumns({uplift_col + end: column(_SCORED)["uplift" + end] for end in ends}).drop(_SCORED)
+        out = found.withColumns({uplift_col + end: column(_SCORED)["uplift" + end] for end in ends}).drop(
+            _SCORED
+        )
     return out.withColumn(recommended_col, recommended(forest.treatments, forest.control, column(uplift_col)))

@@ -162,7 +162,9 @@ def _make_grower(
 
 
 def _tree_batch(number: int, tree: Tree, schema: pa.Schema) -> pa.RecordBatch:
-    values = [np.ascontiguousarray(getattr(tree, name)).astype(dtype).tobytes() for name, dtype in _TREE_COLUMNS]
+    values = [
+        np.ascontiguousarray(getattr(tree, name)).astype(dtype).tobytes() for name, dtype in _TREE_COLUMNS
+    ]
     arrays = [pa.array([number], pa.int32()), *(pa.array([value], pa.binary()) for value in values)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

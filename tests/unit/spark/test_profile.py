@@ -1,0 +1,120 @@
+"""The first pass over the rows, its tasks and its reducer called by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from spark_uplift.core import sampling
+from spark_uplift.spark import profile
+from spark_uplift.spark.profile import Tally
+
+ROWS = 1000
+
+
+def table(seed: int = 0) -> pa.Table:
+    """Rows as `columns.training_frame` has them: arm, y, w, e, unit, then a number and a category."""
+    rng = np.random.default_rng(seed)
+    x = np.where(rng.random(ROWS) < 0.1, np.nan, rng.normal(size=ROWS))
+    columns = {
+        "arm": pa.array(rng.choice(["a", "b"], ROWS)),
+        "y": pa.array(rng.normal(size=ROWS)),
+        "w": pa.array(rng.random(ROWS)),
+        "e": pa.array(rng.random(ROWS) * 0.9 + 0.05),
+        "unit": pa.array(rng.integers(-(2**63), 2**63 - 1, ROWS // 2)[np.arange(ROWS) // 2]),
+        "f0": pa.array(x, from_pandas=True),
+        "f1": pa.array([None if v == "d" else v for v in rng.choice(["a", "b", "c", "d"], ROWS)]),
+    }
+    return pa.table(columns)
+
+
+def run(parts: list[pa.Table], weighted: bool) -> dict:
+    """What the driver gets when the rows lie in these parts, read in batches of 64."""
+    names, categorical = ["x", "town"], [False, True]
+    task = profile._make_task(names, categorical, weighted, weighted, 1)
+    partial = [batch for part in parts for batch in task(iter(part.to_batches(max_chunksize=64)))]
+    merged = profile._make_reducer(names, categorical, 16, weighted)(pa.Table.from_batches(partial))
+    return json.loads(merged.column("profile")[0].as_py())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sample", [100, 400, 10**5])
+def test_neither_the_division_nor_the_order_of_rows_matters(
+    monkeypatch: pytest.MonkeyPatch, weighted: bool, sample: int
+) -> None:
+    monkeypatch.setattr(profile, "SAMPLE_ROWS", sample)
+    rows = table()
+    whole = run([rows], weighted)
+    order = np.random.default_rng(1).permutation(ROWS)
+    parts = [rows.take(part) for part in np.split(order, [1, 1, 300, 990])]
+    again = run(parts, weighted)
+    assert again["cuts"] == whole["cuts"]
+    assert len(whole["cuts"][0]) == 15
+    assert whole["cuts"][1] is None
+    assert Tally.from_json(again["tally"]) == Tally.from_json(whole["tally"])
+
+
+def test_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table()
+    tally = Tally.from_json(run([rows], True)["tally"])
+    y, w, e = (rows.column(name).to_numpy() for name in ("y", "w", "e"))
+    assert tally.rows == ROWS
+    assert (tally.low, tally.high) == (y.min(), y.max())
+    assert not tally.whole
+    assert not tally.binary
+    assert float(tally.weight_sum) == pytest.approx((w / e).sum(), rel=1e-12)
+    assert tally.weight_high == (w / e).max()
+    assert tally.given["x"] == ROWS - rows.column("f0").null_count
+    assert tally.levels["town"].total() == tally.given["town"]
+    assert (tally.bad_labels, tally.bad_weights, tally.bad_propensities, tally.null_units) == (0, 0, 0, 0)
+
+
+def test_a_task_without_rows_says_nothing() -> None:
+    task = profile._make_task(["x"], [False], False, False, 1)
+    assert list(task(iter([]))) == []
+
+
+def test_a_bottom_k_sample_takes_all_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "SAMPLE_ROWS", 3)
+    limit, keep = profile.bottom(np.array([9, 5, 7, 5, 1, 5], np.uint64))
+    assert limit == 5
+    assert keep.tolist() == [False, True, False, True, True, True]
+    assert profile.bottom(np.array([9, 5], np.uint64))[1].all()
+
+
+def test_the_sample_is_the_rows_of_the_smallest_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "SAMPLE_ROWS", 100)
+    rows = table()
+    key = sampling.stream_key(1, sampling.EDGES, 0)
+    task = profile._Task(["x", "town"], [False, True], False, False, key)
+    for batch in rows.to_batches(max_chunksize=50):
+        task.add(batch)
+    task._shrink()
+    hashes, _, numbers = task.sample()
+    drawn = np.empty(ROWS, np.uint64)
+    sampling._mix(key, rows.column("unit").to_numpy().view(np.uint64), drawn)
+    wanted = drawn <= np.sort(drawn)[99]
+    assert sorted(hashes.tolist()) == sorted(drawn[wanted].tolist())
+    np.testing.assert_array_equal(np.sort(numbers[:, 0]), np.sort(rows.column("f0").to_numpy()[wanted]))
+
+
+def test_exact_sums_do_not_depend_on_the_order() -> None:
+    values = np.array([1e16, 1.0, -1e16, 3.0, 1e-300, 5e-324, 0.0, -7.25])
+    total = profile.exact_sum(values)
+    assert (
+        total
+        == profile.exact_sum(values[::-1])
+        == profile.exact_sum(values[:3]) + profile.exact_sum(values[3:])
+    )
+    assert float(total) == math.fsum(values)
+
+
+def test_an_id_is_not_counted_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "LEVEL_LIMIT", 2)
+    tally = Tally.from_json(run([table()], False)["tally"])
+    assert tally.overflowing == {"town": 1}
+    assert tally.levels["town"].total() < ROWS
