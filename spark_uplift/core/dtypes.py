@@ -6,8 +6,8 @@ Codes
     of levels, and the pooled rest ("other") the code after the last level.
 
 Lanes
-    The additive integers of a row, ``int64 [n, L]``, on a fixed-point grid (see `FixedPoint`): integer sums don't depend
-    on order, so neither do the trees. Which lanes there are depends on the data, because fewer lanes are faster:
+    The additive integers of a row, ``int64 [n, L]``, on a fixed-point grid (see `FixedPoint`): integer sums don't
+    depend on order, so neither do the trees. Which lanes there are depends on the data: fewer lanes are faster.
 
     ========== === ==========================================================================================
     PACKED      1   n + (y << 32) in one integer: unit weights, small whole outcomes; y*y is known only if binary
@@ -48,9 +48,9 @@ UNIT_HASH = np.uint64
 class FixedPoint(NamedTuple):
     """The grid on which outcomes and weights are integers, and the layout of the lanes.
 
-    A weight w is stored as ``round(w / weight_unit)``, w*y as ``round(w * y / (weight_unit * outcome_unit))`` and so on.
-    The units are powers of two, so that turning sums back into numbers is exact. They are chosen once, from the data's
-    bounds and row count, and stored in the model.
+    A weight w is stored as ``round(w / weight_unit)``, w*y as ``round(w * y / outcome_unit)``, w*y*y by `square_unit`
+    and w*w by `square_weight_unit`. The units are powers of two, so that turning sums back into numbers is exact. They
+    are chosen once, from the data's bounds and row count, and stored in the model.
     """
 
     layout: int

@@ -72,7 +72,7 @@ def effects(
     ndarray of shape (nodes, K), dtype=float64
         In the outcome's unit.
     """
-    out = np.zeros((stats.shape[0], stats.shape[1] - 1))
+    out: npt.NDArray[np.float64] = np.zeros((stats.shape[0], stats.shape[1] - 1))
     _effects(
         left_child, stats, weight_unit, wy_unit, ww_unit, layout == WEIGHTED, float(shrinkage), prior, out
     )  # fmt: skip
@@ -91,4 +91,5 @@ def average_effects(
     weight = stats[:, 1] * weight_unit
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(weight > 0, stats[:, 2] * wy_unit / weight, np.nan)
-    return np.nan_to_num(mean[1:] - mean[0], nan=0.0)
+    effect: npt.NDArray[np.float64] = np.nan_to_num(mean[1:] - mean[0], nan=0.0)
+    return effect

@@ -56,7 +56,8 @@ def choose(
         small = outcome_bound <= _PACKED_OUTCOME and rows * _BAG_ROOM * max(outcome_bound, 1.0) < _PACKED_LIMIT
         if outcome_whole and small and (outcome_binary or not needs_squares):
             return FixedPoint(PACKED, 1.0, 1.0, 1.0, 1.0, outcome_binary)
-        unit = 1.0 if outcome_whole and outcome_bound * rows * _BAG_ROOM < 2.0**_SUM_BITS else _unit(outcome_bound, rows)
+        exact = outcome_whole and outcome_bound * rows * _BAG_ROOM < 2.0**_SUM_BITS
+        unit = 1.0 if exact else _unit(outcome_bound, rows)
         return FixedPoint(UNIT, unit, _unit(outcome_bound**2, rows), 1.0, 1.0, outcome_binary)
     weight_unit = _unit(weight_bound, rows)
     return FixedPoint(

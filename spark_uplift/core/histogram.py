@@ -30,7 +30,7 @@ def offsets(n_codes: npt.NDArray[np.int64], n_arms: int, layout: int) -> npt.NDA
 
 @inlined
 def read_cell(histogram, position, layout, binary, out):  # type: ignore[no-untyped-def]
-    """Write the five statistics (see `dtypes.STATISTICS`) of the cell at ``position`` to ``out``, int64 of shape (5,)."""
+    """Write the five statistics (see `dtypes.STATISTICS`) of the cell at ``position`` to ``out``, int64 [5]."""
     if layout == PACKED:
         both = histogram[position]
         n = both & 0xFFFFFFFF

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 _STATE = "sources-"
 
 
@@ -69,7 +68,8 @@ import numba  # noqa: E402  (the cache folder must be known first)
 from numba.core import config as _numba_config  # noqa: E402
 
 if CACHE_DIR is not None:
-    _numba_config.CACHE_DIR = CACHE_DIR  # numba may have been imported earlier by somebody else
+    # numba may have been imported earlier by somebody else
+    _numba_config.CACHE_DIR = CACHE_DIR  # type: ignore[attr-defined]
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -81,7 +81,7 @@ def inlined(function: Callable[..., Any]) -> Any:
     """Compile a small helper that LLVM may inline into the kernel that calls it."""
     # `_nrt=False`: such a helper allocates nothing, and counting references to the arrays that it is given costs more
     # than what it does.
-    return numba.njit(nogil=True, cache=CACHED, _nrt=False)(function)
+    return numba.njit(nogil=True, cache=CACHED, _nrt=False)(function)  # type: ignore[call-overload]
 
 
 def callback(signature: Any) -> Callable[[Callable[..., Any]], Any]:

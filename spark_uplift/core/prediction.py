@@ -82,7 +82,8 @@ def _descend(codes, first, size, nodes, root, depth, at):  # type: ignore[no-unt
             node = nodes[at[r]]
             code = codes[first + r, (node >> np.uint64(16)) & np.uint64(0xFFFF)]
             # A missing value (code 0) that goes right wraps to 255 and so passes every threshold.
-            right = np.uint8(code - np.uint8(node & np.uint64(0xFF))) > np.uint8((node >> np.uint64(8)) & np.uint64(0xFF))
+            threshold = np.uint8((node >> np.uint64(8)) & np.uint64(0xFF))
+            right = np.uint8(code - np.uint8(node & np.uint64(0xFF))) > threshold
             at[r] = (node >> np.uint64(32)) + np.uint64(right)
 
 
@@ -129,7 +130,8 @@ def predict(forest: PackedForest, codes: npt.NDArray[np.uint8]) -> npt.NDArray[n
     ndarray of shape (n, K), dtype=float64
         In the outcome's unit. Trees are added in their order, so the result does not depend on blocks or partitions.
     """
-    return predict_groups(forest, codes, forest.n_trees)[0] / forest.n_trees
+    mean: npt.NDArray[np.float64] = predict_groups(forest, codes, forest.n_trees)[0] / forest.n_trees
+    return mean
 
 
 def predict_groups(forest: PackedForest, codes: npt.NDArray[np.uint8], group: int) -> npt.NDArray[np.float64]:

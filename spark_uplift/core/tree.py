@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spark_uplift.core.tree_kernel import DEPTH, HEAP, LEFT_CHILD, NODE_FEATURE, NODE_MISSING_LEFT, NODE_THRESHOLD
+from spark_uplift.core.tree_kernel import (
+    DEPTH,
+    HEAP,
+    LEFT_CHILD,
+    NODE_FEATURE,
+    NODE_MISSING_LEFT,
+    NODE_THRESHOLD,
+)
 
 
 @dataclass(frozen=True)

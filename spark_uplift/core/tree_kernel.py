@@ -125,8 +125,8 @@ def sum_run(words, octets, start, end, layout, binary, code_words, stats):  # ty
         else:
             for lane in range(n_lanes):
                 sums[arm, lane] += np.int64(words[i, code_words + lane])
-    for arm in range(stats.shape[0]):
-        read_cell(sums[arm], 0, layout, binary, stats[arm])
+    for a in range(stats.shape[0]):
+        read_cell(sums[a], 0, layout, binary, stats[a])
 
 
 @kernel
@@ -354,8 +354,8 @@ def fill_leaves(  # type: ignore[no-untyped-def]
                 sums[node, arm, lane] += count * np.int64(words[i, code_words + lane])
     for node in range(n_nodes - 1, -1, -1):
         child = ints[node, LEFT_CHILD]
-        for arm in range(n_arms):
+        for a in range(n_arms):
             if child >= 0:
                 for lane in range(n_lanes):
-                    sums[node, arm, lane] = sums[child, arm, lane] + sums[child + 1, arm, lane]
-            read_cell(sums[node, arm], 0, layout, binary, stats[node, arm])
+                    sums[node, a, lane] = sums[child, a, lane] + sums[child + 1, a, lane]
+            read_cell(sums[node, a], 0, layout, binary, stats[node, a])
