@@ -170,14 +170,17 @@ class Grower:
 
         Route rows with them. A tree whose root is not decided yet is a leaf without statistics.
         """
-        return {tree: self._tree(tree) for tree in self._done}
+        waiting: dict[int, list[OpenNode]] = {tree: [] for tree in self._done}
+        for node in self._open.values():
+            waiting[node.tree].append(node)
+        return {tree: self._tree(tree, waiting[tree]) for tree in self._done}
 
-    def _tree(self, tree: int) -> Tree:
+    def _tree(self, tree: int, waiting: Iterable[OpenNode] = ()) -> Tree:
         done = self._done[tree]
         found = {heap: node.stats for heap, node in done.items()}
-        for (number, heap), node in self._open.items():
-            if number == tree:
-                found[heap] = np.zeros((self.spec.n_arms, 5), np.int64) if node.stats is None else node.stats
+        for open_node in waiting:
+            unknown = np.zeros((self.spec.n_arms, 5), np.int64)
+            found[open_node.heap] = unknown if open_node.stats is None else open_node.stats
         row = {heap: i for i, heap in enumerate(sorted(found))}
         ints = np.zeros((len(row), tree_kernel.NODE_INTS), np.int64)
         masks = np.zeros((len(row), MASK_WORDS), np.uint64)
