@@ -13,7 +13,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 F64 = npt.NDArray[np.float64]
 
@@ -48,12 +47,16 @@ def little_bags(
     within = (squares - (sizes * means**2).sum(axis=0)) / max(1.0, (sizes - 1).sum())
     noise = np.maximum(within, 0.0) * np.mean(1.0 / sizes)
     variance = _non_negative(between - noise, np.maximum(between, noise) * math.sqrt(2.0 / max(1, groups)))
+    from scipy import special  # 12 MB that a worker without intervals does not need
+
     half = special.ndtri(0.5 + level / 2.0) * np.sqrt(variance)
     return effect, effect - half, effect + half
 
 
 def _non_negative(estimate: F64, error: F64) -> F64:
     """Return E[v | v > 0] for v normal around ``estimate`` with standard deviation ``error``."""
+    from scipy import special
+
     safe = np.where(error > 0.0, error, 1.0)
     z = estimate / safe
     density = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)

@@ -134,31 +134,41 @@ def _make_grower(
     width = records.record_words(spec.n_features, spec.grid.layout)
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        words = np.empty((rows, width), np.uint64)
-        units = np.empty(rows, np.uint64)
-        at, group = 0, -1
-        for batch in batches:
-            for i in range(batch.num_rows):
-                group = batch.column(0)[i].as_py()
-                block = arrow.binary(batch.column(2)[i], np.uint64).reshape(-1, width)
-                if at + len(block) > rows:
-                    at = rows + 1
-                    break
-                words[at : at + len(block)] = block
-                units[at : at + len(block)] = arrow.binary(batch.column(3)[i], np.uint64)
-                at += len(block)
+        words, units, group = _gather(batches, rows, width)
         if group < 0:
             return
-        if at != rows:
-            raise RuntimeError(
-                f"The training rows changed between two passes over them: {rows} were counted first, another number "
-                "was packed. Write the input to a table first, so that both passes read the same rows."
-            )
         gain = registry.get(criterion).gain
         for number, tree in growing.grow_trees(words, units, with_prior(spec, words), gain, groups[group]):
             yield _tree_batch(number, tree, schema)
 
     return work
+
+
+def _gather(
+    batches: Iterator[pa.RecordBatch], rows: int, width: int
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], int]:
+    """Lay the blocks side by side: records [rows, width], units [rows], and the task's group (-1: none came).
+
+    A function of its own, so that nothing holds on to the last batch while trees grow.
+    """
+    words = np.empty((rows, width), np.uint64)
+    units = np.empty(rows, np.uint64)
+    at, group = 0, -1
+    for batch in batches:
+        for i in range(batch.num_rows):
+            group = batch.column(0)[i].as_py()
+            block = arrow.binary(batch.column(2)[i], np.uint64).reshape(-1, width)
+            end = at + len(block)
+            if end <= rows:
+                words[at:end] = block
+                units[at:end] = arrow.binary(batch.column(3)[i], np.uint64)
+            at = end
+    if group >= 0 and at != rows:
+        raise RuntimeError(
+            f"The training rows changed between two passes over them: {rows} were counted first, but {at} were "
+            "packed. Write the input to a table first, so that both passes read the same rows."
+        )
+    return words, units, group
 
 
 def _tree_batch(number: int, tree: Tree, schema: pa.Schema) -> pa.RecordBatch:
