@@ -164,9 +164,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    if hasattr(error, "show") and hasattr(
-        error, "exit_code"
-    ):  # usage errors of click, which typer may vendor
+    # Usage errors are click's, which typer may vendor.
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
         error.show()
         return 2
     logging.getLogger("spark_uplift").error("The job failed.", exc_info=error)

@@ -124,7 +124,9 @@ def last_record(context: RunContext, job: str) -> dict[str, Any]:
     TableError
         When the job has not succeeded yet.
     """
-    rows = [row for row in context.small_rows("job_runs") if row["job"] == job and row["status"] == "succeeded"]
+    rows = [
+        row for row in context.small_rows("job_runs") if row["job"] == job and row["status"] == "succeeded"
+    ]
     if not rows:
         raise TableError(
             f"The job '{job}' of run '{context.run_id}' must have succeeded. Got no record of that. "

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_NOT_IDENTIFYING = ("score", "report", "mlflow", "spark")
+
 
 class Progress(Protocol):
     """Where a run says what it is doing."""
@@ -69,6 +71,7 @@ class RunContext:
     progress: Progress = field(default_factory=LogProgress)
     model: UpliftForestModel | None = field(default=None, init=False, repr=False)
     """The forest of this run once a step has it, so that the next ones need not read it."""
+    _seen: set[str] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
     def source(self) -> Source:
@@ -77,8 +80,12 @@ class RunContext:
 
     @cached_property
     def run_id(self) -> str:
-        """Name and hash of configuration, rows and release: a re-run has the same."""
-        return self.config.run_id(self.source.version)
+        """Name and hash of configuration, rows and release: a re-run has the same.
+
+        What changes no result of the run does not count: one model scores many lists, and is reported anew elsewhere.
+        """
+        sections = {name: type(getattr(self.config, name))() for name in _NOT_IDENTIFYING}
+        return self.config.model_copy(update=sections).run_id(self.source.version)
 
     @property
     def warehouse(self) -> str:
@@ -98,12 +105,17 @@ class RunContext:
         TableError
             When there are none yet; says which step to run first.
         """
+        if name in self._seen:
+            return tables.read(self.spark, self.warehouse, name, {"run_id": self.run_id})
         hint = f"Hint: run `spark-uplift {made_by}` with the same configuration first."
         if not tables.exists(self.spark, self.warehouse, name):
-            raise TableError(f"The table '{name}' must be in the warehouse '{self.warehouse}'. Got none. {hint}")
+            raise TableError(
+                f"The table '{name}' must be in the warehouse '{self.warehouse}'. Got none. {hint}"
+            )
         found = tables.read(self.spark, self.warehouse, name, {"run_id": self.run_id})
         if not found.take(1):
             raise TableError(f"The table '{name}' must have rows of run '{self.run_id}'. Got none. {hint}")
+        self._seen.add(name)
         return found
 
     def small_rows(self, name: str) -> list[dict[str, Any]]:
@@ -117,7 +129,7 @@ class RunContext:
 
     def write(self, df: DataFrame, name: str, **keys: str) -> str:
         """Write rows to a table, in place of those of the same keys; return the table's path."""
-        return tables.write(self.spark, df, self.warehouse, name, **keys)
+        return tables.write(self.spark, df, self.warehouse, name, txn=None, **keys)
 
     def frame(self, name: str, rows: Iterable[Mapping[str, Any]]) -> DataFrame:
         """Return plain rows as a DataFrame with a table's declared columns."""
@@ -128,5 +140,7 @@ class RunContext:
 
 def open_run(config: RunConfig, progress: Progress | None = None) -> RunContext:
     """Return the context of a run: the active Spark session, or a local one with the configured settings."""
-    spark = get_session(app_name=f"spark_uplift {config.name}", master=config.spark.master, conf=config.spark.conf)
+    spark = get_session(
+        app_name=f"spark_uplift {config.name}", master=config.spark.master, conf=config.spark.conf
+    )
     return RunContext(config, spark, progress or LogProgress())

@@ -6,6 +6,9 @@ import importlib.metadata
 import logging
 import os
 import platform
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +16,16 @@ import numpy as np
 import yaml
 
 from spark_uplift import __version__
+from spark_uplift.errors import TableError
 from spark_uplift.pipeline.audit import last_record, public_config, recorded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.publish import publish
-from spark_uplift.pipeline.score import OWN_LIST
 from spark_uplift.pipeline.train import trained
 from spark_uplift.report.build import render
 from spark_uplift.report.inputs import ReportInputs
 from spark_uplift.spark import tables
+from spark_uplift.spark.parallel import side_by_side
+from spark_uplift.spark.source import design_shares
 from spark_uplift.spark.versions import local_path
 
 if TYPE_CHECKING:
@@ -33,23 +38,37 @@ _LIBRARIES = ("pyspark", "delta-spark", "mlflow", "numpy", "pandas", "pyarrow", 
 
 
 def report(context: RunContext) -> Path:
-    """Write the page, and log the run to MLflow where that is enabled; return the page's path."""
+    """Write the page, and log the run to MLflow where that is enabled; return the page's path.
+
+    Raises
+    ------
+    TableError
+        When the model has not been evaluated yet, or the page can't be written.
+    """
     with recorded(context, "report") as record:
         model, model_id = trained(context)
+        last_record(context, "evaluate")
         target = report_path(context)
-        # First the model, whose address the page shows; then the page, beside it.
-        logged = publish(context, model, model_id) if context.config.mlflow.enabled else None
-        write_text(target, render(gather(context, model, model_id, logged.model_uri if logged else None)))
-        if logged is not None:
-            publish(context, model, model_id, (target,))
+        inputs, published = side_by_side(
+            lambda: gather(context, model, model_id),
+            lambda: publish(context, model, model_id) if context.config.mlflow.enabled else None,
+        )
+        uri = published.model_uri if published else None
+        write_text(target, render(replace(inputs, model_card={**inputs.model_card, "mlflow_model_uri": uri})))
+        record.outputs = {"report": str(target)}
+        if published:
+            published.attach(target)  # only now: the page shows the model's address
+            record.outputs["mlflow_model"] = published.model_uri
         record.digest = model.digest
-        record.outputs = {"report": str(target), **({"mlflow_model": logged.model_uri} if logged else {})}
         record.message = f"report of {target.stat().st_size} bytes"
     return target
 
 
 def report_path(context: RunContext) -> Path:
-    """Return where the page goes: the configured file, or ``report.html`` in the warehouse (here, when that is remote)."""
+    """Return where the page goes: the configured file, or ``report.html`` in the warehouse.
+
+    Of a warehouse that is not on this machine, the working directory.
+    """
     if context.config.report.path:
         return Path(context.config.report.path)
     folder = local_path(context.warehouse)
@@ -57,36 +76,49 @@ def report_path(context: RunContext) -> Path:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(target)
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    TableError
+        When it can't be written.
+    """
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise TableError(
+            f"The report '{target}' can't be written: {error.strerror or error}. "
+            "Hint: choose another file with --set report.path=FILE."
+        ) from error
 
 
-def gather(context: RunContext, model: UpliftForestModel, model_id: str, model_uri: str | None) -> ReportInputs:
+def gather(context: RunContext, model: UpliftForestModel, model_id: str) -> ReportInputs:
     """Collect the rows that the page shows; all of them are small."""
-    from pyspark.sql import functions as F
-
     training = model.forest.training
     config = context.config
-    quarantine = tables.read(context.spark, context.warehouse, "quarantine", {"run_id": context.run_id})
-    reasons = quarantine.groupBy("reason").agg(F.count("*").alias("count")).orderBy(F.desc("count")).collect()
-    view = context.rows("training_view", "prepare")
-    arms = {row["arm"]: row["count"] for row in view.groupBy("arm").count().collect()}
-    shares = {str(k): v for k, v in (config.experiment.shares or {}).items()}
-    ordered = [context.source.control, *sorted(set(arms) - {context.source.control})]
+    names = (
+        "experiments", "check_results", "evaluation_metrics", "evaluation_curves", "uplift_table", "segments",
+        "feature_importance",
+    )  # fmt: skip
+    reasons, arms, histogram, trained_at, *tables_read = side_by_side(
+        lambda: quarantine_counts(context),
+        lambda: arm_counts(context),
+        lambda: score_histogram(context, model, model_id),
+        lambda: last_record(context, "train")["finished_at"],
+        *[partial(context.small_rows, name) for name in names],
+    )
+    experiments, *others = tables_read
     return ReportInputs(
-        experiment=context.small_rows("experiments"),
-        check_results=context.small_rows("check_results"),
-        evaluation_metrics=context.small_rows("evaluation_metrics"),
-        evaluation_curves=context.small_rows("evaluation_curves"),
-        uplift_table=context.small_rows("uplift_table"),
-        segments=context.small_rows("segments"),
-        feature_importance=context.small_rows("feature_importance"),
-        score_histogram=score_histogram(context, model, model_id),
-        quarantine_counts=[row.asDict() for row in reasons],
-        arm_counts=[{"arm": arm, "count": arms.get(arm, 0), "design_share": shares.get(arm)} for arm in ordered],
+        experiment=experiments,
+        **dict(zip(names[1:], others, strict=True)),
+        score_histogram=histogram,
+        quarantine_counts=reasons,
+        arm_counts=arms,
         model_card={
             "config_yaml": yaml.safe_dump(public_config(config), sort_keys=False, allow_unicode=True),
             "data_version": context.source.version,
@@ -95,8 +127,7 @@ def gather(context: RunContext, model: UpliftForestModel, model_id: str, model_u
             "forest_parameters": {k: v for k, v in training["settings"].items() if v is not None},
             "run_id": context.run_id,
             "model_id": model_id,
-            "mlflow_model_uri": model_uri,
-            "created_at": last_record(context, "train")["finished_at"],
+            "created_at": trained_at,
         },
         outcome={
             "name": config.experiment.outcome,
@@ -104,6 +135,24 @@ def gather(context: RunContext, model: UpliftForestModel, model_id: str, model_u
             "unit": config.experiment.outcome_unit or config.experiment.outcome,
         },
     )
+
+
+def quarantine_counts(context: RunContext) -> list[dict[str, Any]]:
+    """Return how many rows of the experiment were set aside, by reason, most frequent first."""
+    from pyspark.sql import functions as F
+
+    rows = tables.read(context.spark, context.warehouse, "quarantine", {"run_id": context.run_id})
+    counts = rows.groupBy("reason").agg(F.count("*").alias("count"))
+    return [row.asDict() for row in counts.orderBy(F.desc("count"), "reason").collect()]
+
+
+def arm_counts(context: RunContext) -> list[dict[str, Any]]:
+    """Return the usable rows of every arm, control first, with the design's share where it is known."""
+    view = context.rows("training_view", "prepare")
+    counts = {row["arm"]: row["count"] for row in view.groupBy("arm").count().collect()}
+    shares = design_shares(context.source, context.config.experiment) or {}
+    ordered = [context.source.control, *sorted(set(counts) - {context.source.control})]
+    return [{"arm": arm, "count": counts.get(arm, 0), "design_share": shares.get(arm)} for arm in ordered]
 
 
 def library_versions() -> dict[str, str]:
@@ -118,15 +167,17 @@ def library_versions() -> dict[str, str]:
 
 
 def score_histogram(context: RunContext, model: UpliftForestModel, model_id: str) -> list[dict[str, Any]]:
-    """Return predicted uplift in equal bins per treatment: rows of (arm, lower, upper, count)."""
+    """Return predicted uplift of the list scored last, in equal bins per treatment: (arm, lower, upper, count)."""
     from pyspark.sql import functions as F
 
-    if not tables.exists(context.spark, context.warehouse, "uplift_scores"):
+    done = [
+        row
+        for row in context.small_rows("job_runs")
+        if row["job"] == "score" and row["status"] == "succeeded"
+    ]
+    if not done:
         return []
-    keys = {"model_id": model_id}
-    own = context.config.score.path is None and context.config.score.table is None
-    if own:
-        keys["list_id"] = OWN_LIST
+    keys = {"model_id": model_id, "list_id": done[0]["outputs"]["list_id"]}
     scored = tables.read(context.spark, context.warehouse, "uplift_scores", keys)
     values = [F.element_at("uplift", t + 1) for t in range(len(model.treatmentNames))]
     bounds = scored.agg(
@@ -135,15 +186,24 @@ def score_histogram(context: RunContext, model: UpliftForestModel, model_id: str
     ).collect()[0]
     if bounds["low0"] is None:
         return []
-    rows = []
-    for t, (arm, value) in enumerate(zip(model.treatmentNames, values, strict=True)):
-        low, high = float(bounds[f"low{t}"]), float(bounds[f"high{t}"])
-        width = (high - low) / _HISTOGRAM_BINS or 1.0
-        place = F.least(F.floor((value - F.lit(low)) / F.lit(width)), F.lit(_HISTOGRAM_BINS - 1)).alias("bin")
-        counts = {row["bin"]: row["count"] for row in scored.select(place).groupBy("bin").count().collect()}
-        edges = low + width * np.arange(_HISTOGRAM_BINS + 1)
-        rows += [
-            {"arm": arm, "lower": float(edges[i]), "upper": float(edges[i + 1]), "count": int(counts.get(i, 0))}
-            for i in range(_HISTOGRAM_BINS)
-        ]
-    return rows
+    low = np.array([bounds[f"low{t}"] for t in range(len(values))], float)
+    high = np.array([bounds[f"high{t}"] for t in range(len(values))], float)
+    width = np.where(high > low, (high - low) / _HISTOGRAM_BINS, 1.0)
+    places = [
+        F.least(F.floor((value - F.lit(float(a))) / F.lit(float(w))), F.lit(_HISTOGRAM_BINS - 1))
+        for value, a, w in zip(values, low, width, strict=True)
+    ]
+    found = (
+        scored.select(F.posexplode(F.array(*places)).alias("t", "bin")).groupBy("t", "bin").count().collect()
+    )
+    counts = {(row["t"], row["bin"]): int(row["count"]) for row in found}
+    return [
+        {
+            "arm": arm,
+            "lower": float(low[t] + width[t] * i),
+            "upper": float(low[t] + width[t] * (i + 1)),
+            "count": counts.get((t, i), 0),
+        }
+        for t, arm in enumerate(model.treatmentNames)
+        for i in range(_HISTOGRAM_BINS)
+    ]

@@ -56,7 +56,9 @@ def prepare(context: RunContext) -> Any:
     with recorded(context, "prepare") as record:
         counts = prepare_rows(context)
         record.inputs["source"] = f"{context.source.name}@{context.source.version}"
-        record.outputs["training_view"] = str(tables.version(context.spark, context.warehouse, "training_view"))
+        record.outputs["training_view"] = str(
+            tables.version(context.spark, context.warehouse, "training_view")
+        )
         record.rows_in, record.rows_out = counts.rows_in, counts.rows_used
         record.rows_quarantined = counts.rows_quarantined
         record.message = f"{counts.rows_used} usable rows, {counts.rows_quarantined} quarantined"

@@ -12,6 +12,7 @@ import numpy as np
 
 from spark_uplift.core import rules
 from spark_uplift.core.binning import FeatureBins
+from spark_uplift.core.forest import Forest
 from spark_uplift.core.tree import Tree
 from spark_uplift.learners.forest import UpliftForestModel
 from spark_uplift.metrics.inference import difference_in_means
@@ -26,12 +27,18 @@ _DEPTH = 3
 _LEAST_SHARE = 0.04  # of the training rows: a segment must be worth a sentence
 
 
-def segments(context: RunContext, model_id: str) -> list[dict[str, Any]]:
-    """Return the rows of ``segments``: a row for each segment and treatment, best segment first."""
+def segments(context: RunContext, model: UpliftForestModel, model_id: str) -> list[dict[str, Any]]:
+    """Return the rows of ``segments``: a row for each segment and treatment, best segment first.
+
+    Parameters
+    ----------
+    model : UpliftForestModel
+        The run's forest; the segments' own tree is grown on as many rows.
+    """
     from pyspark.sql import functions as F
 
-    training = half(context, "train")
-    least = max(context.config.forest.minInstancesPerNode, int(_LEAST_SHARE * training.count()))
+    rows = int(model.forest.training["rows"])
+    least = max(context.config.forest.minInstancesPerNode, int(_LEAST_SHARE * rows))
     learner = estimator(
         context,
         numTrees=1,
@@ -43,13 +50,13 @@ def segments(context: RunContext, model_id: str) -> list[dict[str, Any]]:
         honest=False,
         intervals=False,
     )
-    model: UpliftForestModel = learner.fit(training)
-    forest = model.forest
+    grown: UpliftForestModel = learner.fit(half(context, "train"))
+    forest = grown.forest
     tree = forest.trees[0]
     weight = F.col("weight") if context.source.weight else F.lit(1.0)
     if context.source.propensity:
         weight = weight / F.col("propensity")
-    rows = (
+    cells = (
         half(context, "holdout")
         .select(leaf_column(tree, forest.features).alias("leaf"), "arm", "outcome", weight.alias("w"))
         .groupBy("leaf", "arm")
@@ -62,26 +69,30 @@ def segments(context: RunContext, model_id: str) -> list[dict[str, Any]]:
         )
         .collect()
     )
-    sums = {(row["leaf"], row["arm"]): [float(row[k]) for k in ("n", "w", "wy", "wyy", "ww")] for row in rows}
-    return _measured(context, model, tree, sums, model_id)
+    sums = {
+        (row["leaf"], row["arm"]): [float(row[k]) for k in ("n", "w", "wy", "wyy", "ww")] for row in cells
+    }
+    return _measured(context, forest, tree, sums, model_id)
 
 
 def _measured(
     context: RunContext,
-    model: UpliftForestModel,
+    forest: Forest,
     tree: Tree,
     sums: dict[tuple[int, str], list[float]],
     model_id: str,
 ) -> list[dict[str, Any]]:
-    forest, control = model.forest, context.source.control
+    control = context.source.control
     missing = set(forest.training.get("missing", ()))
     total = sum(values[0] for values in sums.values())
     empty = [0.0] * 5
     found = []
     for leaf, path in rules.leaf_paths(tree).items():
         rows = [sums.get((leaf, arm), empty)[0] for arm in (control, *forest.treatments)]
-        sides = np.array([[sums.get((leaf, control), empty), sums.get((leaf, arm), empty)] for arm in forest.treatments])
-        effect = difference_in_means(sides, context.config.evaluation.level)
+        pairs = [
+            [sums.get((leaf, control), empty), sums.get((leaf, arm), empty)] for arm in forest.treatments
+        ]
+        effect = difference_in_means(np.array(pairs), context.config.evaluation.level)
         # Which arm to give is decided on the training half; the holdout only measures.
         best = int(np.argmax(tree.effect[leaf]))
         recommended = forest.treatments[best] if tree.effect[leaf][best] > 0 else control

@@ -14,6 +14,7 @@ from spark_uplift.learners.forest import UpliftForest, UpliftForestModel
 from spark_uplift.pipeline.audit import last_record, recorded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.spark import tables
+from spark_uplift.spark.parallel import side_by_side
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,21 +54,26 @@ def train(context: RunContext) -> UpliftForestModel:
         Also saved at ``<warehouse>/models/<model_id>``.
     """
     with recorded(context, "train") as record:
-        record.inputs["training_view"] = str(tables.version(context.spark, context.warehouse, "training_view"))
+        rows = half(context, "train")
+        version = tables.version(context.spark, context.warehouse, "training_view")
+        record.inputs["training_view"] = str(version)
         learner = estimator(context).onProgress(context.progress.advance)
-        model = learner.fit(half(context, "train"))
+        model: UpliftForestModel = learner.fit(rows)
         model_id = f"{context.run_id}-{model.digest[:8]}"
         path = model_path(context, model_id)
-        save(model, path)
-        context.model = model
-        trees = context.spark.createDataFrame(tree_rows(model.forest, model_id))
-        context.write(trees, "model_trees", model_id=model_id)
-        shares = [
-            {"feature": name, "method": "gain", "importance": share} for name, share in model.featureImportances.items()
-        ]
         keys = {"run_id": context.run_id, "model_id": model_id}
-        frame = context.frame("feature_importance", [{**keys, **share} for share in shares])
-        context.write(frame, "feature_importance", run_id=context.run_id)
+        shares = [
+            {**keys, "feature": name, "method": "gain", "importance": share}
+            for name, share in model.featureImportances.items()
+        ]
+        importance = context.frame("feature_importance", shares)
+        trees = context.spark.createDataFrame(tree_rows(model.forest, model_id))
+        side_by_side(
+            lambda: save(model, path),
+            lambda: context.write(trees, "model_trees", model_id=model_id),
+            lambda: context.write(importance, "feature_importance", run_id=context.run_id),
+        )
+        context.model = model
         record.digest = model.digest
         record.rows_in = int(model.forest.training["rows"])
         record.outputs = {"model": path, "model_id": model_id}
@@ -140,11 +146,15 @@ def tree_rows(forest: Forest, model_id: str) -> pa.Table:
                 "node": int(tree.heap[node]),
                 "depth": int(depth[node]),
                 "feature": None if bins is None else bins.name,
-                "rule": None if bins is None else rules.condition(bins, tree, node, True, bins.name in missing),
+                "rule": None
+                if bins is None
+                else rules.condition(bins, tree, node, True, bins.name in missing),
                 "threshold": None
                 if bins is None or by_levels
                 else rules.threshold_value(bins, int(tree.threshold[node])),
-                "left_levels": rules.left_levels(bins, tree, node) if bins is not None and by_levels else None,
+                "left_levels": rules.left_levels(bins, tree, node)
+                if bins is not None and by_levels
+                else None,
                 "missing_left": None if leaf else bool(tree.missing_left[node]),
                 "gain": None if leaf else float(tree.gain[node]),
                 "n": np.asarray(tree.stats[node, :, 0]).tolist(),

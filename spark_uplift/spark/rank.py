@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 _RANGES = 64
+_ONE_RANGE = 200_000
+"""Up to so many rows are sorted in one place: two passes over the scores cost more."""
 
 
 def with_rank(scored: DataFrame, uplift: str, unit: str) -> DataFrame:
@@ -20,21 +22,24 @@ def with_rank(scored: DataFrame, uplift: str, unit: str) -> DataFrame:
     Parameters
     ----------
     scored : DataFrame
-        Rows with an array of uplifts and a unit id.
+        Rows with an array of uplifts and a unit id. They are read up to three times.
+    uplift, unit : str
+        Columns.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
     ranked = scored.withColumn("best_uplift", F.array_max(F.col(uplift)))
     shares = [(i + 1) / _RANGES for i in range(_RANGES - 1)]
-    cuts = ranked.select(F.percentile_approx("best_uplift", shares, 1000).alias("cuts")).collect()[0]["cuts"]
-    if not cuts:
-        typed = {"rank": F.lit(None).cast("bigint"), "decile": F.lit(None).cast("int")}
-        return ranked.withColumns(typed)
-    edges = F.array(*[F.lit(float(x)) for x in sorted(set(cuts))])
-    # The number of cuts that the score exceeds; range 0 holds the worst.
-    divided = ranked.withColumn("__range", F.size(F.filter(edges, lambda edge: F.col("best_uplift") > edge)))
-    counts = {row["__range"]: row["count"] for row in divided.groupBy("__range").count().collect()}
+    cuts = F.percentile_approx("best_uplift", shares, 1000).alias("cuts")
+    found = ranked.agg(F.count("*").alias("n"), cuts).collect()[0]
+    rows, edges = int(found["n"]), sorted(set(found["cuts"] or ()))
+    if rows <= _ONE_RANGE:
+        edges = []
+    divided = ranked.withColumn("__range", _range(edges))
+    counts = {0: rows}
+    if edges:
+        counts = {row["__range"]: row["count"] for row in divided.groupBy("__range").count().collect()}
     better, offsets = 0, []
     for place in sorted(counts, reverse=True):
         offsets += [F.lit(place), F.lit(better).cast("bigint")]
@@ -42,5 +47,15 @@ def with_rank(scored: DataFrame, uplift: str, unit: str) -> DataFrame:
     window = Window.partitionBy("__range").orderBy(F.col("best_uplift").desc(), F.col(unit))
     number = F.row_number().over(window).cast("bigint")
     out = divided.withColumn("rank", number + F.create_map(*offsets)[F.col("__range")])
-    decile = F.floor((F.col("rank") - 1) * 10 / F.lit(better)).cast("int") + 1
+    decile = F.floor((F.col("rank") - 1) * 10 / F.lit(rows)).cast("int") + 1
     return out.withColumn("decile", decile).drop("__range")
+
+
+def _range(edges: list[float]) -> Column:
+    """Return the number of cuts that the score exceeds; range 0 holds the worst."""
+    from pyspark.sql import functions as F
+
+    if not edges:
+        return F.lit(0)
+    cuts = F.array(*[F.lit(float(edge)) for edge in edges])
+    return F.size(F.filter(cuts, lambda edge: F.col("best_uplift") > edge))
