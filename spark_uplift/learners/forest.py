@@ -272,22 +272,18 @@ class _ModelWriter(MLWriter):
         self.saveImpl(path)
 
     def saveImpl(self, path: str) -> None:
-        spark = self.sparkSession
-        mode = "overwrite" if self.shouldOverwrite else "errorifexists"
-        facts = persist.metadata(self._model.forest)
-        line = DefaultParamsWriter._get_metadata_to_save(self._model, spark, facts)
-        # Trees first: a path with metadata is a whole model.
-        persist.write_trees(spark, self._model.forest, path, mode)
-        spark.createDataFrame([(line,)], "value string").coalesce(1).write.mode(mode).text(f"{path}/metadata")
+        spark, forest = self.sparkSession, self._model.forest
+        line = DefaultParamsWriter._get_metadata_to_save(self._model, spark, persist.metadata(forest))
+        persist.write_spark(spark, forest, path, line, overwrite=self.shouldOverwrite)
 
 
 class _ModelReader(MLReader[Any]):
     def load(self, path: str) -> UpliftForestModel:
-        spark = self.sparkSession
-        found = DefaultParamsReader.loadMetadata(path, spark)
-        model = UpliftForestModel(persist.read_spark(spark, path, found))
-        model._resetUid(found["uid"])
-        DefaultParamsReader.getAndSetParams(model, found)
+        found, forest = persist.read_spark(self.sparkSession, path)
+        model = UpliftForestModel(forest)
+        if "uid" in found:  # absent when only the forest was written, by `persist.write_local`
+            model._resetUid(found["uid"])
+            DefaultParamsReader.getAndSetParams(model, found)
         return model
 
 

@@ -229,7 +229,7 @@ class UpliftParams(Params):
         required = ("treatmentCol", "controlName", "labelCol", "featureCols")
         absent = [name for name in required if not self.isDefined(self.getParam(name))]
         faults += [bad_value(name, owner, "given", None) for name in absent]
-        if not absent:
+        if "featureCols" not in absent:
             faults += self._column_faults(owner)
         try:
             criterion = registry.get(self.value("criterion"))
@@ -259,7 +259,11 @@ class UpliftParams(Params):
         twice = sorted({name for name in features if features.count(name) > 1})
         if twice:
             faults.append(bad_value("featureCols", owner, "a list of different columns", twice))
-        roles = {name: self.value(name) for name in ("treatmentCol", "labelCol", *_COLUMNS)}
+        roles = {
+            name: self.value(name)
+            for name in ("treatmentCol", "labelCol", *_COLUMNS)
+            if self.isDefined(self.getParam(name))
+        }
         for role, name in roles.items():
             if name is not None and name in features:
                 faults.append(
@@ -271,7 +275,7 @@ class UpliftParams(Params):
                         hint=f"'{name}' has the role of {role}.",
                     )
                 )
-        if roles["treatmentCol"] == roles["labelCol"]:
+        if "labelCol" in roles and roles["labelCol"] == roles.get("treatmentCol"):
             faults.append(
                 bad_value("labelCol", owner, "another column than the treatmentCol", roles["labelCol"])
             )

@@ -44,6 +44,10 @@ _NODES = pa.schema(
         ("effect", pa.list_(pa.float64())),
     ]
 )
+_DDL = (
+    "tree int, node bigint, feature int, threshold smallint, missing_left boolean, mask binary, left_child bigint, "
+    "gain double, stats array<bigint>, effect array<double>"
+)
 
 
 def metadata(forest: Forest) -> dict[str, Any]:
@@ -166,16 +170,65 @@ def read_local(folder: str | Path) -> Forest:
     return restore(found, table, str(root))
 
 
-def write_trees(spark: SparkSession, forest: Forest, path: str, mode: str) -> None:
-    """Write the node table with Spark."""
-    kind = (
-        "tree int, node bigint, feature int, threshold smallint, missing_left boolean, mask binary, "
-        "left_child bigint, gain double, stats array<bigint>, effect array<double>"
-    )
-    table = node_table(forest)
-    spark.createDataFrame(table, schema=kind).coalesce(1).write.mode(mode).parquet(f"{path}/trees")
+def write_spark(spark: SparkSession, forest: Forest, path: str, line: str, *, overwrite: bool) -> None:
+    """Write a model with Spark.
+
+    Parameters
+    ----------
+    line : str
+        The metadata as JSON: that of pyspark.ml together with `metadata`.
+
+    Raises
+    ------
+    ModelError
+        When there is a model already and it may not be overwritten.
+    """
+    from pyspark.errors import AnalysisException
+
+    mode = "overwrite" if overwrite else "errorifexists"
+    nodes = spark.createDataFrame(node_table(forest), schema=_DDL).coalesce(1)
+    text = spark.createDataFrame([(line,)], "value string").coalesce(1)
+    try:
+        # Trees first: a path with metadata is a whole model.
+        nodes.write.mode(mode).parquet(f"{path}/trees")
+        text.write.mode(mode).text(f"{path}/metadata")
+    except AnalysisException as error:
+        if overwrite or "ALREADY_EXISTS" not in str(error):
+            raise
+        raise ModelError(
+            f"The path '{path}' must not hold a model yet. Got one there instead. "
+            "Hint: choose another path, or call model.write().overwrite().save(path)."
+        ) from error
 
 
-def read_spark(spark: SparkSession, path: str, found: Mapping[str, Any]) -> Forest:
-    """Read the node table with Spark and restore the forest."""
-    return restore(found, spark.read.parquet(f"{path}/trees").toArrow().cast(_NODES), path)
+def read_spark(spark: SparkSession, path: str) -> tuple[dict[str, Any], Forest]:
+    """Read a model with Spark, whoever wrote it; return its metadata and forest.
+
+    Raises
+    ------
+    ModelError
+        When there is no model, or one that `restore` refuses.
+    """
+    from pyspark.errors import AnalysisException
+
+    try:
+        lines = spark.read.text(f"{path}/metadata").limit(1).collect()
+        # With the schema given, Spark does not open the files to infer one.
+        nodes = spark.read.schema(_DDL).parquet(f"{path}/trees")
+    except AnalysisException as error:
+        raise ModelError(
+            f"The path '{path}' must hold a saved model. Got no metadata or trees there instead."
+        ) from error
+    try:
+        found = json.loads(lines[0]["value"] if lines else "")
+        table = nodes.toArrow().cast(_NODES)
+    except Exception as error:  # classic Spark and Connect have different errors for a file that is not Parquet
+        raise ModelError(f"The model at '{path}' is damaged: {_reason(error)}.") from error
+    return found, restore(found, table, path)
+
+
+def _reason(error: Exception) -> str:
+    """Return one line of an error: the innermost cause of a Java stack trace."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return causes[-1] if causes else lines[0]

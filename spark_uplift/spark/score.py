@@ -128,6 +128,8 @@ def feature_arguments(df: DataFrame, forest: Forest) -> list[Column]:
     faults = []
     for bins in forest.features:
         kind = kinds[bins.name]
+        if kind.typeName() == "void":  # a literal null: missing everywhere
+            continue
         if not (is_category(kind) if bins.categorical else is_number(kind)):
             faults.append(
                 f"The feature column '{bins.name}' must hold {'text' if bins.categorical else 'numbers'} as in "
