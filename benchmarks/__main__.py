@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, sections, tables
+from benchmarks import machine, processes, sections, tables
 from benchmarks.settings import FULL_PEERS, SECTIONS, SMALL_PEERS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(machine.sentence(about))
     if about["load"] > 0.5:
         print(f"The machine is busy (load {about['load']}): the numbers will be too high.", file=sys.stderr)
+    processes.warm_kernels(sys.executable)
     results: dict[str, Any] = {}
     for name in args.only:
         started = time.perf_counter()

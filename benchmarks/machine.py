@@ -38,7 +38,9 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    facts = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE))
+    facts: dict[str, str] = dict(
+        re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE)
+    )
     family = (
         f" (family {facts['cpu family']}, model {facts['model']})"
         if {"cpu family", "model"} <= set(facts)

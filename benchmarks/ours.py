@@ -55,7 +55,7 @@ def _leaves(model: UpliftForestModel) -> float:
     return float(np.mean([tree.is_leaf.sum() for tree in model.forest.trees]))
 
 
-def fit(settings: Settings, _: dict[str, Any]) -> dict[str, Any]:
+def fit(settings: Settings, job: dict[str, Any]) -> dict[str, Any]:
     """Fit from the Parquet table to a model: first with new Python workers, then ``repeats`` times warm."""
     spark = _session(settings)
     seconds = []
@@ -137,7 +137,7 @@ def transform(settings: Settings, job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def breakdown(settings: Settings, _: dict[str, Any]) -> dict[str, Any]:
+def breakdown(settings: Settings, job: dict[str, Any]) -> dict[str, Any]:
     """Say where a warm fit's time goes, by running its parts alone."""
     from spark_uplift.criteria import registry
     from spark_uplift.spark import dataset, train

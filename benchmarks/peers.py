@@ -196,7 +196,7 @@ def lightgbm_fit(settings: Settings, _: dict[str, Any]) -> dict[str, Any]:
     parts = [(train["x"][train["treated"] == a], train["y"][train["treated"] == a]) for a in (0, 1)]
     with phase("fit"), Stopwatch() as watch:
         models = [lgb.train(parameters, lgb.Dataset(x, y), settings.trees) for x, y in parts]
-    control, treated = (model.predict(test["x"]) for model in models)
+    control, treated = (np.asarray(model.predict(test["x"])) for model in models)
     return _result(
         "lightgbm", watch.seconds, treated - control, test["tau"],
         f"T-learner, one model an arm, 31 leaves and learning rate 0.1 (defaults), max_bin {settings.bins}",

@@ -128,12 +128,10 @@ def run(
         key: threads
         for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     }
-    # Modules are compiled once, as on any machine; a setting against it would slow down every start.
-    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with log.open("a") as errors:
         process = subprocess.Popen(
             [python, "-m", "benchmarks.contender", str(job.resolve())],
-            cwd=ROOT, env={**inherited, **limits, **(environment or {})}, text=True,
+            cwd=ROOT, env={**clean_environment(), **limits, **(environment or {})}, text=True,
             stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
         )  # fmt: skip
         watch = _Watch(process, log)
@@ -148,6 +146,20 @@ def run(
         return {"contender": contender, "error": f"exit {code}: {' '.join(tail)[:300]} (see {log})"}
     found = json.loads(result.read_text())
     return {"contender": contender, **found, "peak_mb": dict(watch.peaks), "worker_mb": dict(watch.workers)}
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment of contenders.
+
+    Modules are compiled once, as on any machine; a setting against it would slow down every start.
+    """
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
+def warm_kernels(python: str) -> None:
+    """Compile our kernels into the cache on disk, so that no contender's time or memory is the compiler's."""
+    command = [python, "-m", "spark_uplift.core.warmup"]
+    subprocess.run(command, cwd=ROOT, env=clean_environment(), check=True, stdout=subprocess.DEVNULL)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -270,7 +270,7 @@ def breakdown_section(r: dict[str, Any]) -> str:
     return "\n\n".join(["## Where a fit's time goes", text, markdown(["", "seconds"], rows)])
 
 
-_SECTIONS = {
+_SECTIONS: dict[str, Callable[[Any], str]] = {
     "fit": fit_section,
     "kernel": kernel_section,
     "transform": transform_section,
