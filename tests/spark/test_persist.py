@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import pytest
 import spark_uplift as su
 from spark_uplift.errors import ModelError
 from spark_uplift.spark import persist
-from tests.spark.forests import forest
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,14 @@ def test_files_are_json_and_parquet(saved):
     assert found["sparkUplift"]["format"] == 1
 
 
-def test_saving_twice_needs_overwrite(spark, tmp_path, model, units):
+def test_saving_twice_needs_overwrite(tmp_path, model):
     path = str(tmp_path / "m")
     model.save(path)
     with pytest.raises(
         ModelError, match=r"path '.*/m' must not hold a model yet. Got one there instead. Hint: .*overwrite"
     ):
         model.save(path)
-    other = forest(numTrees=1, maxDepth=2).fit(units)
+    other = su.UpliftForestModel(replace(model.forest, trees=model.forest.trees[:1]))
     other.write().overwrite().save(path)
     assert su.UpliftForestModel.load(path).digest == other.digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import SQLTransformer
-from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder, TrainValidationSplit
+from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder
 
 import spark_uplift as su
 from spark_uplift.errors import ConfigError
@@ -25,11 +25,10 @@ def same_scores(one, other, df) -> bool:
 @pytest.mark.parametrize("others", [0, 1])
 def test_pipelines_are_fitted_saved_and_loaded(units, tmp_path, others):
     features = ["income2" if others else "income", "town"]
-    stages = [*[SQLTransformer(statement=SCALED)][:others], forest(featureCols=features, numTrees=2)]
-    Pipeline(stages=stages).write().overwrite().save(str(tmp_path / "pipeline"))
+    stages = [*[SQLTransformer(statement=SCALED)][:others], forest(featureCols=features, numTrees=1)]
+    Pipeline(stages=stages).save(str(tmp_path / "pipeline"))
     fitted = Pipeline.load(str(tmp_path / "pipeline")).fit(units)
-    assert fitted.stages[-1].digest == Pipeline(stages=stages).fit(units).stages[-1].digest
-    fitted.write().overwrite().save(str(tmp_path / "model"))
+    fitted.save(str(tmp_path / "model"))
     loaded = PipelineModel.load(str(tmp_path / "model"))
     assert isinstance(loaded.stages[-1], su.UpliftForestModel)
     assert loaded.stages[-1].digest == fitted.stages[-1].digest
@@ -54,26 +53,20 @@ def test_estimators_are_saved_under_their_public_names(spark, tmp_path, kind):
 @pytest.mark.filterwarnings("ignore:All scores of the arm 'mail' are equal:UserWarning")
 def test_cross_validation(units, tmp_path):
     """A forest of roots ranks nobody; cross-validation takes the other one."""
-    small = forest(numTrees=2)
+    small = forest(numTrees=1, bootstrap=False, featureSubsetStrategy="all")
     grid = ParamGridBuilder().addGrid(small.maxDepth, [0, 3]).build()
-    evaluator = su.UpliftEvaluator(metricName="autoc", arm="mail", **EVALUATED)
-    search = CrossValidator(estimator=small, estimatorParamMaps=grid, evaluator=evaluator, numFolds=2, seed=1)
+    pipeline = Pipeline(stages=[SQLTransformer(statement=SCALED), small])
+    evaluator = su.UpliftEvaluator(metricName="autoc", **EVALUATED)
+    search = CrossValidator(
+        estimator=pipeline, estimatorParamMaps=grid, evaluator=evaluator, numFolds=2, seed=1
+    )
     found = search.fit(units)
     assert len(found.avgMetrics) == 2
-    assert found.avgMetrics[1] > found.avgMetrics[0]
-    assert found.bestModel.value("maxDepth") == 3
+    assert found.avgMetrics[1] > found.avgMetrics[0] == 0.0
+    best = found.bestModel.stages[-1]
+    assert best.value("maxDepth") == 3
     found.save(str(tmp_path / "search"))
     loaded = CrossValidatorModel.load(str(tmp_path / "search"))
-    assert loaded.bestModel.digest == found.bestModel.digest
-    assert loaded.getEstimator().value("numTrees") == 2
-    assert loaded.getEvaluator().getOrDefault("arm") == "mail"
-
-
-def test_a_pipeline_in_a_validation_split(units):
-    small = forest(numTrees=1)
-    pipeline = Pipeline(stages=[SQLTransformer(statement=SCALED), small])
-    grid = ParamGridBuilder().addGrid(small.maxDepth, [2]).addGrid(small.shrinkage, [0.0]).build()
-    evaluator = su.UpliftEvaluator(metricName="qini", **EVALUATED)
-    split = TrainValidationSplit(estimator=pipeline, estimatorParamMaps=grid, evaluator=evaluator, seed=1)
-    best = split.fit(units).bestModel.stages[-1]
-    assert (best.value("maxDepth"), best.value("shrinkage")) == (2, 0.0)
+    assert loaded.bestModel.stages[-1].digest == best.digest
+    assert loaded.getEstimator().getStages()[-1].value("numTrees") == 1
+    assert loaded.getEvaluator().getOrDefault("metricName") == "autoc"
