@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -103,6 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(machine.sentence(about))
     if about["load"] > 0.5:
         print(f"The machine is busy (load {about['load']}): the numbers will be too high.", file=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a contender is ended as well
     processes.warm_kernels(sys.executable)
     results: dict[str, Any] = {}
     for name in args.only:
