@@ -13,7 +13,8 @@ from spark_uplift.core.binning import FeatureBins, encode_levels, encode_numeric
 
 def numbers(array: pa.Array) -> npt.NDArray[np.float64]:
     """Return a double column, nulls as NaN, ndarray of shape (n,), dtype=float64."""
-    return array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    values: npt.NDArray[np.float64] = array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return values
 
 
 def hashes(array: pa.Array) -> npt.NDArray[np.uint64]:
@@ -32,7 +33,8 @@ def coded(array: pa.Array, table_of: Any) -> npt.NDArray[np.uint8]:
     index = encoded.indices.to_numpy(zero_copy_only=False)
     if encoded.indices.null_count:
         index = np.where(np.isnan(index), len(levels) - 1, index).astype(np.int64)
-    return table[index]
+    codes: npt.NDArray[np.uint8] = table[index]
+    return codes
 
 
 def encode_batch(

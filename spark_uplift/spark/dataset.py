@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +102,7 @@ def _make_packer(
         lanes = fixedpoint.lanes(grid, arrow.numbers(batch.column(1)), weights)
         return records.pack(codes, arm, lanes, grid.layout), arrow.hashes(batch.column(4))
 
-    def emit(words: list[npt.NDArray[np.uint64]], units: list[npt.NDArray[np.uint64]]) -> pa.RecordBatch:
+    def emit(words: list[Any], units: list[Any]) -> pa.RecordBatch:
         row = [[sum(len(u) for u in units)], [b"".join(words)], [b"".join(units)]]
         return pa.RecordBatch.from_arrays(
             [pa.array(c, f.type) for c, f in zip(row, schema, strict=True)], schema=schema

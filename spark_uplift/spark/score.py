@@ -66,7 +66,7 @@ def _make_interval_scorer(
     return score
 
 
-def arrow_udf(function: Callable[..., Any], returns: str, width: int) -> Callable[..., Column]:
+def arrow_udf(function: Callable[..., Iterator[pa.Array]], returns: str, width: int) -> Callable[..., Column]:
     """Wrap an iterator over arrays as a UDF.
 
     Spark reads the kind of UDF off the annotations and needs one array an argument, so a single feature has its own
@@ -82,18 +82,24 @@ def arrow_udf(function: Callable[..., Any], returns: str, width: int) -> Callabl
             return function((array,) for array in arrays)
 
         one.__annotations__ = {"arrays": Iterator[pa.Array], "return": Iterator[pa.Array]}
-        return F.arrow_udf(one, returns)
+        wrapped: Callable[..., Column] = F.arrow_udf(one, returns)
+        return wrapped
 
     def many(arrays: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
         return function(arrays)
 
     many.__annotations__ = {"arrays": Iterator[tuple[pa.Array, ...]], "return": Iterator[pa.Array]}
-    return F.arrow_udf(many, returns)
+    wrapped = F.arrow_udf(many, returns)
+    return wrapped
 
 
-def _pandas_udf(function: Callable[..., Any], returns: str, width: int) -> Callable[..., Column]:
+def _pandas_udf(
+    function: Callable[..., Iterator[pa.Array]], returns: str, width: int
+) -> Callable[..., Column]:
     import pandas as pd
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions
+
+    F: Any = functions  # pandas_udf's overloads know no string of a struct type
 
     def convert(batches: Iterator[Any]) -> Iterator[Any]:
         pairs = ((batch,) if width == 1 else batch for batch in batches)
@@ -104,11 +110,10 @@ def _pandas_udf(function: Callable[..., Any], returns: str, width: int) -> Calla
                 yield array.to_pandas()
 
     given: Any = Iterator[pd.Series] if width == 1 else Iterator[tuple[pd.Series, ...]]
-    convert.__annotations__ = {
-        "batches": given,
-        "return": Iterator[pd.DataFrame if "struct" in returns else pd.Series],
-    }
-    return F.pandas_udf(convert, returns)
+    given_back: Any = Iterator[pd.DataFrame] if "struct" in returns else Iterator[pd.Series]
+    convert.__annotations__ = {"batches": given, "return": given_back}
+    wrapped: Callable[..., Column] = F.pandas_udf(convert, returns)
+    return wrapped
 
 
 def feature_arguments(df: DataFrame, forest: Forest) -> list[Column]:

@@ -180,7 +180,7 @@ def _tree_batch(number: int, tree: Tree, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _tree_of(row: Any, n_arms: int) -> Tree:
-    arrays = {name: np.frombuffer(row[name], dtype) for name, dtype in _TREE_COLUMNS}
+    arrays: dict[str, Any] = {name: np.frombuffer(row[name], dtype) for name, dtype in _TREE_COLUMNS}
     arrays["missing_left"] = arrays["missing_left"].astype(np.bool_)
     arrays["mask"] = arrays["mask"].reshape(-1, 4)
     arrays["stats"] = arrays["stats"].reshape(-1, n_arms, 5)
