@@ -6,7 +6,7 @@ import getpass
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -124,12 +124,20 @@ def last_record(context: RunContext, job: str) -> dict[str, Any]:
     TableError
         When the job has not succeeded yet.
     """
-    rows = [
-        row for row in context.small_rows("job_runs") if row["job"] == job and row["status"] == "succeeded"
-    ]
-    if not rows:
+    return record_of(context.small_rows("job_runs"), job, context.run_id)
+
+
+def record_of(records: Iterable[dict[str, Any]], job: str, run_id: str) -> dict[str, Any]:
+    """Return the row of a job among those of its run; see `last_record`."""
+    found = succeeded(records, job)
+    if found is None:
         raise TableError(
-            f"The job '{job}' of run '{context.run_id}' must have succeeded. Got no record of that. "
+            f"The job '{job}' of run '{run_id}' must have succeeded. Got no record of that. "
             f"Hint: run `spark-uplift {job}` with the same configuration first."
         )
-    return rows[0]
+    return found
+
+
+def succeeded(records: Iterable[dict[str, Any]], job: str) -> dict[str, Any] | None:
+    """Return the row of a job among those of its run, or None when it has not succeeded."""
+    return next((row for row in records if row["job"] == job and row["status"] == "succeeded"), None)

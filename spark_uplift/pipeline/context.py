@@ -71,7 +71,9 @@ class RunContext:
     progress: Progress = field(default_factory=LogProgress)
     model: UpliftForestModel | None = field(default=None, init=False, repr=False)
     """The forest of this run once a step has it, so that the next ones need not read it."""
-    _seen: set[str] = field(default_factory=set, init=False, repr=False)
+    # Looking a table up takes a query: tables that were there, and those that had rows of this run.
+    _there: set[str] = field(default_factory=set, init=False, repr=False)
+    _filled: set[str] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
     def source(self) -> Source:
@@ -105,31 +107,39 @@ class RunContext:
         TableError
             When there are none yet; says which step to run first.
         """
-        if name in self._seen:
+        if name in self._filled:
             return tables.read(self.spark, self.warehouse, name, {"run_id": self.run_id})
         hint = f"Hint: run `spark-uplift {made_by}` with the same configuration first."
-        if not tables.exists(self.spark, self.warehouse, name):
+        if not self.exists(name):
             raise TableError(
                 f"The table '{name}' must be in the warehouse '{self.warehouse}'. Got none. {hint}"
             )
         found = tables.read(self.spark, self.warehouse, name, {"run_id": self.run_id})
         if not found.take(1):
             raise TableError(f"The table '{name}' must have rows of run '{self.run_id}'. Got none. {hint}")
-        self._seen.add(name)
+        self._filled.add(name)
         return found
 
     def small_rows(self, name: str) -> list[dict[str, Any]]:
         """Return this run's rows of a small table as plain dicts, in the order of its keys; none if there are none."""
-        if not tables.exists(self.spark, self.warehouse, name):
+        if not self.exists(name):
             return []
         found = tables.read(self.spark, self.warehouse, name, {"run_id": self.run_id}).collect()
         keys = schemas.table(name).keys
         rows = [row.asDict(recursive=True) for row in found]
         return sorted(rows, key=lambda row: tuple((row[k] is not None, row[k]) for k in keys))
 
+    def exists(self, name: str) -> bool:
+        """Tell whether a table is there and ours."""
+        if name not in self._there and tables.exists(self.spark, self.warehouse, name):
+            self._there.add(name)
+        return name in self._there
+
     def write(self, df: DataFrame, name: str, **keys: str) -> str:
         """Write rows to a table, in place of those of the same keys; return the table's path."""
-        return tables.write(self.spark, df, self.warehouse, name, txn=None, **keys)
+        location = tables.write(self.spark, df, self.warehouse, name, txn=None, **keys)
+        self._there.add(name)
+        return location
 
     def frame(self, name: str, rows: Iterable[Mapping[str, Any]]) -> DataFrame:
         """Return plain rows as a DataFrame with a table's declared columns."""

@@ -18,6 +18,7 @@ from spark_uplift import schemas
 from spark_uplift.checks import FAIL, CheckResult
 from spark_uplift.checks.wording import count, listed, percent
 from spark_uplift.errors import CheckFailedError, DataError, nearest
+from spark_uplift.pipeline.audit import public_text
 from spark_uplift.pipeline.check import Context
 from spark_uplift.spark import tables
 from spark_uplift.spark.columns import column as col
@@ -121,7 +122,7 @@ def build_training_view(spark: SparkSession, config: RunConfig, source: Source, 
     experiment = {
         "run_id": run_id,
         "name": config.name,
-        "source": source.name,
+        "source": public_text(source.name),
         "source_version": source.version,
         "treatment": source.treatment,
         "control": source.control,
@@ -158,7 +159,7 @@ def prepare(context: Context) -> Counts:
         used, quarantined, _ = side_by_side(
             lambda: written(prepared.view_df, "training_view"),
             lambda: written(prepared.quarantine_df, "quarantine"),
-            lambda: written(assignments, "assignments"),
+            lambda: tables.write(spark, assignments, warehouse, "assignments", run_id=run_id),
         )
     finally:
         prepared.release()

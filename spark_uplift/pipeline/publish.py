@@ -59,6 +59,4 @@ def publish(context: RunContext, model: UpliftForestModel, model_id: str) -> Run
 
 
 def _version(context: RunContext, name: str) -> int | None:
-    if not tables.exists(context.spark, context.warehouse, name):
-        return None
-    return tables.version(context.spark, context.warehouse, name)
+    return tables.version(context.spark, context.warehouse, name) if context.exists(name) else None

@@ -17,7 +17,7 @@ import yaml
 
 from spark_uplift import __version__
 from spark_uplift.errors import TableError
-from spark_uplift.pipeline.audit import last_record, public_config, recorded
+from spark_uplift.pipeline.audit import public_config, record_of, recorded, succeeded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.publish import publish
 from spark_uplift.pipeline.train import trained
@@ -47,10 +47,11 @@ def report(context: RunContext) -> Path:
     """
     with recorded(context, "report") as record:
         model, model_id = trained(context)
-        last_record(context, "evaluate")
+        records = context.small_rows("job_runs")
+        record_of(records, "evaluate", context.run_id)
         target = report_path(context)
         inputs, published = side_by_side(
-            lambda: gather(context, model, model_id),
+            lambda: gather(context, model, model_id, records),
             lambda: publish(context, model, model_id) if context.config.mlflow.enabled else None,
         )
         uri = published.model_uri if published else None
@@ -97,19 +98,26 @@ def write_text(target: Path, text: str) -> None:
         ) from error
 
 
-def gather(context: RunContext, model: UpliftForestModel, model_id: str) -> ReportInputs:
-    """Collect the rows that the page shows; all of them are small."""
+def gather(
+    context: RunContext, model: UpliftForestModel, model_id: str, records: list[dict[str, Any]]
+) -> ReportInputs:
+    """Collect the rows that the page shows; all of them are small.
+
+    Parameters
+    ----------
+    records : list of dict
+        The run's rows of ``job_runs``.
+    """
     training = model.forest.training
     config = context.config
     names = (
         "experiments", "check_results", "evaluation_metrics", "evaluation_curves", "uplift_table", "segments",
         "feature_importance",
     )  # fmt: skip
-    reasons, arms, histogram, trained_at, *tables_read = side_by_side(
+    reasons, arms, histogram, *tables_read = side_by_side(
         lambda: quarantine_counts(context),
         lambda: arm_counts(context),
-        lambda: score_histogram(context, model, model_id),
-        lambda: last_record(context, "train")["finished_at"],
+        lambda: score_histogram(context, model, model_id, succeeded(records, "score")),
         *[partial(context.small_rows, name) for name in names],
     )
     experiments, *others = tables_read
@@ -127,7 +135,7 @@ def gather(context: RunContext, model: UpliftForestModel, model_id: str) -> Repo
             "forest_parameters": {k: v for k, v in training["settings"].items() if v is not None},
             "run_id": context.run_id,
             "model_id": model_id,
-            "created_at": trained_at,
+            "created_at": record_of(records, "train", context.run_id)["finished_at"],
         },
         outcome={
             "name": config.experiment.outcome,
@@ -166,18 +174,21 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def score_histogram(context: RunContext, model: UpliftForestModel, model_id: str) -> list[dict[str, Any]]:
-    """Return predicted uplift of the list scored last, in equal bins per treatment: (arm, lower, upper, count)."""
+def score_histogram(
+    context: RunContext, model: UpliftForestModel, model_id: str, scored_by: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Return predicted uplift of the list scored last, in equal bins per treatment: (arm, lower, upper, count).
+
+    Parameters
+    ----------
+    scored_by : dict or None
+        The row of the job ``score`` in ``job_runs``, when there is one.
+    """
     from pyspark.sql import functions as F
 
-    done = [
-        row
-        for row in context.small_rows("job_runs")
-        if row["job"] == "score" and row["status"] == "succeeded"
-    ]
-    if not done:
+    if scored_by is None:
         return []
-    keys = {"model_id": model_id, "list_id": done[0]["outputs"]["list_id"]}
+    keys = {"model_id": model_id, "list_id": scored_by["outputs"]["list_id"]}
     scored = tables.read(context.spark, context.warehouse, "uplift_scores", keys)
     values = [F.element_at("uplift", t + 1) for t in range(len(model.treatmentNames))]
     bounds = scored.agg(
