@@ -20,7 +20,7 @@ _LAZY = {
     "get_session": "spark_uplift.spark.session",
     "load_config": "spark_uplift.config",
 }
-_SUBMODULES = ("metrics",)
+_SUBMODULES = ("datasets", "metrics", "synthetic")
 
 __all__ = [
     "UpliftEvaluator",
@@ -28,10 +28,12 @@ __all__ = [
     "UpliftForestModel",
     "UpliftTree",
     "__version__",
+    "datasets",
     "evaluate",
     "get_session",
     "load_config",
     "metrics",
+    "synthetic",
 ]
 
 

@@ -1,0 +1,27 @@
+"""The README's code runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_api_in_ten_lines(spark) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(block, str(README), "exec"), names)
+    assert names["model"].treatmentNames == ["25 %", "50 %", "free"]
+    scored = names["scored"]
+    assert scored.count() == names["test"].count() > 6000
+    assert {"uplift", "recommended"} <= set(scored.columns)
+    assert names["result"].metrics.where("metric = 'autoc' and lower < upper").count() == 4
+
+
+def test_every_path_it_names_is_there() -> None:
+    text = README.read_text(encoding="utf-8")
+    named = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r"--conf (conf/\S+\.yaml)", text)
+    assert len(named) >= 4
+    missing = [path for path in named if "://" not in path and not (README.parent / path).exists()]
+    assert missing == []
