@@ -50,7 +50,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--repeats", type=int, default=3, help="warm runs of ours in a process")
     p.add_argument("--transform-rows", type=int, default=10_000_000, help="rows to score")
     p.add_argument(
-        "--transform-train-rows", type=int, default=200_000, help="rows that the scored models are fitted on"
+        "--transform-train-rows",
+        type=int,
+        default=1_000_000,
+        help="rows that the scoring forest is fitted on",
     )
     p.add_argument("--predict-rows", type=int, default=500_000, help="rows that peers predict in memory")
     p.add_argument("--memory-rows", type=int, nargs="+", default=[1_000_000, 8_000_000])

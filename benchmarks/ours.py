@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,11 +95,36 @@ def memory(settings: Settings, _: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _node(tree: Any, row: int, edges: list[tuple[float, ...]]) -> Any:
+    """Return a node of a tree without categories as nested lists: [feature, cut, left, right], or a leaf's effect."""
+    if tree.is_leaf[row]:
+        return float(tree.effect[row, 0])
+    feature, code, child = int(tree.feature[row]), int(tree.threshold[row]), int(tree.left_child[row])
+    # Codes up to `code` go left; code 0 is "missing", which this data has not.
+    cut = edges[feature][code - 1] if code >= 1 else None
+    return [feature, cut, _node(tree, child, edges), _node(tree, child + 1, edges)]
+
+
+def _export(model: UpliftForestModel, recipients: DataFrame, path: str) -> None:
+    """Write the forest, and its effects on a few rows, so that a peer can predict with the very same trees."""
+    edges = [bins.edges for bins in model.forest.features]
+    checked = (
+        model.transform(recipients).selectExpr("id", "uplift[0] AS effect").where("id < 1000").toPandas()
+    )
+    exported = {
+        "trees": [_node(tree, 0, edges) for tree in model.forest.trees],
+        "effects": checked.sort_values("id")["effect"].tolist(),
+    }
+    Path(path).write_text(json.dumps(exported))
+
+
 def transform(settings: Settings, job: dict[str, Any]) -> dict[str, Any]:
     """Score a Parquet table of ``score_rows`` rows: to nowhere (noop), and scores into a new Delta table."""
     spark = _session(settings)
     model = _forest(settings).fit(_table(spark, settings, settings.rows))
     recipients = _table(spark, settings, job["score_rows"]).select("id", *FEATURES)
+    first = _table(spark, settings, min(data.CHUNK, job["score_rows"])).select("id", *FEATURES)
+    _export(model, first, job["forest"])
     columns = ["id", "uplift", "recommended"]
     target = Path(settings.work).resolve() / "scores"
 
@@ -114,11 +140,7 @@ def transform(settings: Settings, job: dict[str, Any]) -> dict[str, Any]:
         return watch.seconds
 
     with phase("warm-up"):
-        noop(
-            model.transform(
-                _table(spark, settings, min(data.CHUNK, job["score_rows"])).select("id", *FEATURES)
-            )
-        )
+        noop(model.transform(first))
     scan = noop(recipients)
     with phase("predict"):
         seconds = [noop(model.transform(recipients)) for _ in range(settings.repeats)]

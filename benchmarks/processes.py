@@ -142,7 +142,8 @@ def run(
         finally:
             _end(process)
     if code != 0 or not result.exists():
-        tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+        text = log.read_text(errors="replace").splitlines()
+        tail = [line for line in text if line.strip() and not line.startswith(PHASE)][-1:]
         return {"contender": contender, "error": f"exit {code}: {' '.join(tail)[:300]} (see {log})"}
     found = json.loads(result.read_text())
     return {"contender": contender, **found, "peak_mb": dict(watch.peaks), "worker_mb": dict(watch.workers)}

@@ -73,16 +73,17 @@ def kernel(settings: Settings, args: Namespace) -> Result:
 def transform(settings: Settings, args: Namespace) -> Result:
     """Score many rows, and time YDF's prediction on fewer in memory."""
     trees = max(args.trees)
+    forest = f"{args.work}/transform-forest.json"
     s = replace(settings, rows=args.transform_train_rows, trees=trees)
     for rows in (s.rows, args.transform_rows, args.predict_rows):
         data.make(rows, f"{args.work}/data")
     data.make_held_out(s.test_rows, f"{args.work}/data")
     found = {
         "trees": trees, "depth": s.depth, "train_rows": s.rows, "threads": s.threads,
-        "ours": _run("ours-transform", s, args, score_rows=args.transform_rows),
+        "ours": _run("ours-transform", s, args, score_rows=args.transform_rows, forest=forest),
     }  # fmt: skip
-    if "ydf" in args.peers:
-        found["ydf"] = _run("ydf-predict", s, args, peer=True, predict_rows=args.predict_rows)
+    if "ydf" in args.peers and "error" not in found["ours"]:
+        found["ydf"] = _run("ydf-predict", s, args, peer=True, predict_rows=args.predict_rows, forest=forest)
     return found
 
 

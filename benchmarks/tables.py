@@ -203,7 +203,7 @@ def transform_section(r: dict[str, Any]) -> str:
         aim = f"≥ {TRANSFORM_RATIO:g}: {verdict(ratio >= TRANSFORM_RATIO)}"
         rows.append(
             [
-                "YDF predict, in memory",
+                "YDF predict, the same trees, in memory",
                 f"{peer['rows']:,}",
                 number(theirs),
                 number(ratio),
