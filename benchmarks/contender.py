@@ -26,6 +26,7 @@ PHASE = "@phase "
 # contender -> module and function, which takes (Settings, the job's other entries) and returns JSON values
 CONTENDERS = {
     "ours": "benchmarks.ours:fit",
+    "ours-honest": "benchmarks.ours:fit",
     "ours-transform": "benchmarks.ours:transform",
     "ours-memory": "benchmarks.ours:memory",
     "ours-breakdown": "benchmarks.ours:breakdown",

@@ -33,14 +33,14 @@ def _table(spark: SparkSession, settings: Settings, rows: int) -> DataFrame:
     return spark.read.parquet(*data.files(rows, f"{settings.work}/data", settings.seed))
 
 
-def _forest(settings: Settings) -> UpliftForest:
+def _forest(settings: Settings, honest: bool = False) -> UpliftForest:
     import spark_uplift as su
 
     return su.UpliftForest(
         treatmentCol="arm", controlName=CONTROL, labelCol="outcome", featureCols=FEATURES, idCol="id",
         criterion="gradient", numTrees=settings.trees, maxDepth=settings.depth, maxBins=settings.bins,
         minInstancesPerNode=settings.min_node, minInstancesPerArm=settings.min_arm,
-        featureSubsetStrategy="all", seed=settings.seed,
+        featureSubsetStrategy="all", honest=honest, seed=settings.seed,
     )  # fmt: skip
 
 
@@ -59,10 +59,11 @@ def _leaves(model: UpliftForestModel) -> float:
 def fit(settings: Settings, job: dict[str, Any]) -> dict[str, Any]:
     """Fit from the Parquet table to a model: first with new Python workers, then ``repeats`` times warm."""
     spark = _session(settings)
+    honest = job["contender"] == "ours-honest"
     seconds = []
     for _ in range(1 + settings.repeats):
         with phase("fit"), Stopwatch() as watch:
-            model = _forest(settings).fit(_table(spark, settings, settings.rows))
+            model = _forest(settings, honest).fit(_table(spark, settings, settings.rows))
         seconds.append(watch.seconds)
     paths = data.held_out_files(settings.test_rows, f"{settings.work}/data", settings.seed)
     scored = (
@@ -76,7 +77,7 @@ def fit(settings: Settings, job: dict[str, Any]) -> dict[str, Any]:
         **quality(scored["predicted"], scored["tau"]),
         "leaves": _leaves(model),
         "digest": model.digest,
-        "settings": _SETTINGS,
+        "settings": f"{_SETTINGS}{', honest' if honest else ''}",
     }
 
 

@@ -55,11 +55,12 @@ def fit(settings: Settings, args: Namespace) -> list[Result]:
             s = replace(settings, rows=rows, trees=trees)
             first = _run("ours", s, args, tag="-before")
             others = [_run(name, s, args, peer=True) for name in peers]
+            honest = _run("ours-honest", s, args)
             ours = _both(first, _run("ours", s, args, tag="-after"))
             groups.append({
                 "rows": rows, "trees": trees, "depth": s.depth,
                 "aims": group is FULL_PEERS and rows >= 1_000_000,
-                "results": [ours, *others],
+                "results": [ours, honest, *others],
             })  # fmt: skip
     return groups
 

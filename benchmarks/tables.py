@@ -22,6 +22,7 @@ END = "<!-- benchmarks:end -->"
 
 LABELS = {
     "ours": "**spark_uplift**",
+    "ours-honest": "**spark_uplift**, honest",
     "ydf": "YDF, all features",
     "ydf-sqrt": "YDF, its default √-subset",
     "h2o": "H2O UpliftDRF",
@@ -84,7 +85,7 @@ def fit_table(group: dict[str, Any]) -> str:
             "1" if r["contender"] == "ours" else number(ratio),
             f"≥ {aim:g}: {verdict(ratio >= aim)}" if aim and ratio else "",
             number(r["peak_mb"].get("fit")),
-            number(r["worker_mb"].get("fit")) if r["contender"] == "ours" else "",
+            number(r["worker_mb"].get("fit")) if r["contender"].startswith("ours") else "",
             number(r.get("leaves")),
             f"{r['pearson']:.3f}",
             f"{r['spearman']:.3f}",
@@ -115,7 +116,7 @@ def fit_remarks(group: dict[str, Any]) -> list[str]:
         remarks.append(
             f"Ours warm: {runs} s; with new Python workers, right after the session's start: {firsts} s."
         )
-    peers = [r for r in good if r["contender"] != "ours"]
+    peers = [r for r in good if not r["contender"].startswith("ours")]
     if ours and peers:
         parts = []
         for name in ("pearson", "spearman"):

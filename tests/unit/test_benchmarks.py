@@ -104,6 +104,13 @@ def test_fit_table_gives_ratios_and_says_which_aims_were_reached():
     assert "new Python workers, right after the session's start: 4.00, 4.50 s" in text
 
 
+def test_a_second_row_of_ours_is_no_peer():
+    text = tables.fit_table(_group(_fit("ours-honest", 1.0, 0.9), _fit("ydf", 60.0, 0.4)))
+
+    assert "Pearson 0.500 beside the best peer's 0.400 (YDF, all features): reached" in text
+    assert "**spark_uplift**, honest" in text
+
+
 def test_a_peer_that_fails_costs_its_row_alone():
     text = tables.fit_table(_group({"contender": "h2o", "error": "exit 1: no Java"}, _fit("ydf", 60.0, 0.4)))
 
