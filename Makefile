@@ -7,7 +7,7 @@ PYTEST := -m pytest
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit spark e2e peers bench lint format lock clean distclean
+.PHONY: help setup demo test unit spark e2e cluster peers bench lint format lock clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -26,7 +26,7 @@ $(BENCH)/.ready: requirements-bench.txt scripts/setup.sh
 demo: setup  ## run the main job on a real randomised experiment
 	@$(VENV)/bin/spark-uplift demo
 
-test: unit spark e2e peers  ## all tests, tier by tier
+test: unit spark e2e cluster peers  ## all tests, tier by tier
 
 unit: setup  ## tests that need no JVM
 	@echo "== tier: unit"
@@ -39,6 +39,10 @@ spark: setup  ## tests with a local Spark session
 e2e: setup  ## whole jobs, tables, report and model
 	@echo "== tier: e2e"
 	@$(VENV)/bin/python $(PYTEST) tests/e2e
+
+cluster: setup  ## a standalone cluster and a Spark Connect server as processes; executors get killed (Linux)
+	@echo "== tier: cluster"
+	@$(VENV)/bin/python $(PYTEST) tests/cluster
 
 peers: $(PEERS)/.ready  ## comparisons with other packages, in an environment of their own
 	@echo "== tier: peers"
@@ -57,7 +61,7 @@ format: setup  ## let ruff format the code
 	$(VENV)/bin/ruff format .
 
 lock:  ## resolve the pinned lists anew (needs uv)
-	uv pip compile --no-python-downloads pyproject.toml --extra spark --extra mlflow --extra demo --extra dev --constraint requirements-known.txt \
+	uv pip compile --no-python-downloads pyproject.toml --extra spark --extra connect --extra mlflow --extra demo --extra dev --constraint requirements-known.txt \
 		--universal --python-version 3.10 --no-annotate --custom-compile-command "make lock" -o requirements.lock
 	uv pip compile --no-python-downloads pyproject.toml requirements-peers.in --constraint requirements-known.txt \
 		--universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" -o requirements-peers.txt

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parent.parent
-TIERS = ("unit", "spark", "e2e", "peers")
+TIERS = ("unit", "spark", "e2e", "cluster", "peers")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,40 @@
+"""Fit small forests and print their digests.
+
+One argument, a JSON object; all of it is optional::
+
+    {"master": "spark://…", "conf": {…}, "rows": 2000,
+     "fits": {"name": {"partitions": 2, "shuffle": 0, "settings": {…}}}}
+
+``shuffle`` is the seed of the rows' order (0: as they were made), ``settings`` override those of
+`tests.spark.forests`. Prints ``FITTING name`` before each fit, then ``{"digests": {name: …}, "digest": the first}``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import spark_uplift as su
+from tests.spark.forests import experiment, forest, to_spark
+
+
+def main(argv: list[str]) -> int:
+    """Fit what the argument asks for."""
+    asked: dict[str, Any] = json.loads(argv[0]) if argv else {}
+    spark = su.get_session("fit_digest", master=asked.get("master"), conf=asked.get("conf"))
+    data = experiment(asked.get("rows", 2000))
+    digests = {}
+    for name, fit in (asked.get("fits") or {"default": {}}).items():
+        seed = fit.get("shuffle", 0)
+        rows = data.sample(frac=1.0, random_state=seed) if seed else data
+        df = to_spark(spark, rows, fit.get("partitions", 2))
+        print(f"FITTING {name}", flush=True)
+        digests[name] = forest(**fit.get("settings", {})).fit(df).digest
+    print(json.dumps({"digests": digests, "digest": next(iter(digests.values()))}), flush=True)
+    spark.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
