@@ -185,7 +185,7 @@ def write_spark(spark: SparkSession, forest: Forest, path: str, line: str, *, ov
     """
     from pyspark.errors import AnalysisException
 
-    mode = "overwrite" if overwrite else "errorifexists"
+    mode = "overwrite" if overwrite else "error"  # Connect does not know its other name, "errorifexists"
     nodes = spark.createDataFrame(node_table(forest), schema=_DDL).coalesce(1)
     text = spark.createDataFrame([(line,)], "value string").coalesce(1)
     try:
@@ -215,6 +215,7 @@ def read_spark(spark: SparkSession, path: str) -> tuple[dict[str, Any], Forest]:
         lines = spark.read.text(f"{path}/metadata").limit(1).collect()
         # With the schema given, Spark does not open the files to infer one.
         nodes = spark.read.schema(_DDL).parquet(f"{path}/trees")
+        _ = nodes.schema  # Connect looks at the path only now
     except AnalysisException as error:
         raise ModelError(
             f"The path '{path}' must hold a saved model. Got no metadata or trees there instead."
