@@ -83,7 +83,7 @@ def train(context: RunContext) -> UpliftForestModel:
 
 def model_path(context: RunContext, model_id: str) -> str:
     """Return where a run keeps its model."""
-    return f"{context.warehouse.rstrip('/')}/models/{model_id}"
+    return f"{tables.root(context.warehouse)}/models/{model_id}"
 
 
 def save(model: UpliftForestModel, path: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +25,9 @@ __all__ = ["check_java", "get_session", "is_connect", "java_version", "local_con
 
 JAVA_VERSIONS = (17, 21)  # the least and the latest that Spark 4.2 is known to run on
 
+CONNECT_PORT = 15002  # Spark's default
+ANSWER_SECONDS = 15.0  # a server that is starting gets this long
+
 _DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -36,9 +41,10 @@ def get_session(
 ) -> SparkSession:
     """Return the active session, or start one.
 
-    An active session is returned as it is. Under ``spark-submit``, Spark Connect and Databricks the session
-    that the platform offers is used; Delta's extension is added only where the submission did not set any.
-    Otherwise a local session with Delta starts, from cached jars when they are there.
+    An active session is returned as it is. Under ``spark-submit``, Spark Connect (``SPARK_REMOTE=sc://host:port``)
+    and Databricks the session that the platform offers is used, and ``master`` says nothing; Delta's extension is
+    added only where the submission did not set any. Otherwise a local session with Delta starts, from cached jars
+    when they are there.
 
     Parameters
     ----------
@@ -52,7 +58,8 @@ def get_session(
     Raises
     ------
     EnvironmentFaultError
-        If pyspark is not installed, or a local session would need a Java that is not there.
+        If pyspark or what it needs for Spark Connect is not installed, the Connect server does not answer, or a
+        local session would need a Java that is not there.
     """
     if find_spec("pyspark") is None:
         raise EnvironmentFaultError(
@@ -64,8 +71,9 @@ def get_session(
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    if _platform_has_session(master):
+    if _platform_has_session():
         settings = dict(conf or {})
+        _require_answer(os.environ.get("SPARK_REMOTE", ""))
     elif "PYSPARK_GATEWAY_PORT" in os.environ:
         settings = _submitted_conf() | dict(conf or {})
     else:
@@ -73,7 +81,12 @@ def get_session(
     builder = SparkSession.builder.appName(app_name)
     for key, value in settings.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except ImportError as error:  # pyspark looks for what Connect needs only now
+        raise EnvironmentFaultError(
+            f"Spark Connect needs further packages: {error} Hint: pip install 'spark_uplift[connect]'."
+        ) from error
 
 
 def is_connect(spark: SparkSession) -> bool:
@@ -81,12 +94,29 @@ def is_connect(spark: SparkSession) -> bool:
     return ".connect." in type(spark).__module__
 
 
-def _platform_has_session(master: str | None) -> bool:
-    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
-        return True
-    return master is None and bool(
-        os.environ.get("SPARK_REMOTE") or os.environ.get("SPARK_CONNECT_MODE_ENABLED")
-    )
+def _platform_has_session() -> bool:
+    signs = ("DATABRICKS_RUNTIME_VERSION", "SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED")
+    return any(os.environ.get(sign) for sign in signs)
+
+
+def _require_answer(url: str) -> None:
+    """Fail within seconds when nobody listens at a Connect server's address; pyspark itself tries for ten minutes."""
+    found = re.match(r"sc://(\[[^\]]+\]|[^:/;]+)(?::(\d+))?", url)
+    if not found or any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "grpc_proxy")):
+        return  # an address that only pyspark knows how to reach
+    address = found.group(1).strip("[]"), int(found.group(2) or CONNECT_PORT)
+    end = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            socket.create_connection(address, timeout=ANSWER_SECONDS).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise EnvironmentFaultError(
+                    f"The Spark Connect server at {address[0]}:{address[1]} (SPARK_REMOTE) does not answer: {error}. "
+                    "Hint: start it, or unset SPARK_REMOTE for a local session."
+                ) from error
+        time.sleep(0.5)
 
 
 def _submitted_conf() -> dict[str, str]:

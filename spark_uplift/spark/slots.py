@@ -19,7 +19,10 @@ def parallelism(spark: SparkSession) -> int:
     """
     from pyspark.sql import functions as F
 
-    master = spark.conf.get("spark.master", "") or ""
+    try:
+        master = spark.conf.get("spark.master", "") or ""
+    except Exception:  # serverless Spark does not tell
+        master = ""
     local = re.fullmatch(r"local\[(\d+)(?:,\s*\d+)?\]", master)
     if local:
         return max(1, int(local.group(1)))

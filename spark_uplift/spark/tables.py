@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING
 
 from spark_uplift import schemas
 from spark_uplift.errors import TableError, bad_value
+from spark_uplift.spark.session import is_connect
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["ensure", "exists", "latest_keys", "path", "read", "version", "view", "write"]
+__all__ = ["ensure", "exists", "latest_keys", "path", "read", "root", "version", "view", "write"]
 
 _PROPERTY_TABLE = "spark_uplift.table"
 _PROPERTY_VERSION = "spark_uplift.schema_version"
@@ -52,12 +53,22 @@ def path(warehouse: str | Path, name: str) -> str:
         If no such table is declared, or the path has a character that can't be quoted.
     """
     schemas.table(name)
-    root = str(warehouse)
-    if "`" in root or any(ord(char) < 32 for char in root):
+    return f"{root(warehouse)}/{name}"
+
+
+def root(warehouse: str | Path) -> str:
+    """Return a warehouse as Spark is told: a local folder absolute, since a Connect server runs in a folder of its own.
+
+    Raises
+    ------
+    TableError
+        If the path has a character that can't be quoted.
+    """
+    given = str(warehouse)
+    if "`" in given or any(ord(char) < 32 for char in given):
         expected = "a path without ` and control characters"
-        raise TableError(bad_value("warehouse", "the configuration", expected, root))
-    local = _local(root)
-    return f"{local or root.rstrip('/')}/{name}"
+        raise TableError(bad_value("warehouse", "the configuration", expected, given))
+    return _local(given) or given.rstrip("/")
 
 
 def exists(spark: SparkSession, warehouse: str | Path, name: str) -> bool:
@@ -89,10 +100,10 @@ def ensure(spark: SparkSession, warehouse: str | Path, name: str) -> str:
         warehouse can't be written.
     """
     location = path(warehouse, name)
-    _require_writable(warehouse)
+    if not is_connect(spark):  # the folders of a Connect server are not those of this machine
+        _require_writable(warehouse)
     if exists(spark, warehouse, name):
         return location
-    _require_vacant(location, name)
     declared = schemas.table(name)
     comment = declared.comment.replace("\\", "\\\\").replace("'", "\\'")
     cluster = f"CLUSTER BY ({', '.join(declared.clustering)}) " if declared.clustering else ""
@@ -111,6 +122,12 @@ def ensure(spark: SparkSession, warehouse: str | Path, name: str) -> str:
         raise TableError(
             f"The table {name!r} can't be created at {location}: {_first_line(error)}"
         ) from error
+    if not exists(spark, warehouse, name):
+        # Where other files lie, IF NOT EXISTS creates nothing and says nothing; a write would put a table around them.
+        raise TableError(
+            f"The folder {location} holds files that are not the table {name!r} of spark_uplift and is left "
+            "alone. Hint: choose another warehouse."
+        )
     return location
 
 
@@ -349,16 +366,6 @@ def _require_writable(warehouse: str | Path) -> None:
         )
 
 
-def _require_vacant(location: str, name: str) -> None:
-    """Refuse a local folder with files in it: Delta would make its table around them."""
-    local = Path(location)
-    if local.is_dir() and not (local / "_delta_log").exists() and any(local.iterdir()):
-        raise TableError(
-            f"The folder {location} holds files that are not the table {name!r} of spark_uplift and is left "
-            "alone. Hint: choose another warehouse."
-        )
-
-
 def _not_written(name: str, location: str, error: Exception) -> str:
     hint = ""
     if re.search("DELTA_(FAILED_TO_)?MERGE|INCOMPATIBLE|METADATA_MISMATCH", str(error)):
@@ -367,16 +374,8 @@ def _not_written(name: str, location: str, error: Exception) -> str:
 
 
 def _is_missing(error: Exception) -> bool:
-    text = str(error)
-    return any(
-        mark in text
-        for mark in (
-            "DELTA_TABLE_NOT_FOUND",
-            "DELTA_MISSING_DELTA_TABLE",
-            "PATH_NOT_FOUND",
-            "TABLE_OR_VIEW_NOT_FOUND",
-        )
-    ) or ("is not a Delta table" in text)
+    conditions = "DELTA_TABLE_NOT_FOUND|DELTA_MISSING_DELTA_TABLE|PATH_NOT_FOUND|TABLE_OR_VIEW_NOT_FOUND"
+    return re.search(f"{conditions}|is not a Delta table", str(error)) is not None
 
 
 def _is_conflict(error: Exception) -> bool:

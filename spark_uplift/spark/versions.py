@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from spark_uplift import datasets
 from spark_uplift.errors import DataError, nearest
+from spark_uplift.spark.session import is_connect
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -63,6 +64,8 @@ def _frame_version(frame: pd.DataFrame) -> str:
 
 def _open_path(spark: SparkSession, path: str, kind: str, section: str) -> tuple[DataFrame, str, str]:
     local = local_path(path)
+    if local is not None and is_connect(spark) and not local.exists():
+        local = None  # the server may have it: its disks are not those of this machine
     if local is not None and not local.exists():
         near = (
             nearest(local.name, (p.name for p in local.parent.iterdir())) if local.parent.is_dir() else None
@@ -78,7 +81,8 @@ def _open_path(spark: SparkSession, path: str, kind: str, section: str) -> tuple
     if pattern:
         reader = reader.option("pathGlobFilter", pattern)
     try:
-        df = reader.load(path)
+        # A relative path would mean another folder to a Connect server.
+        df = reader.load(path if local is None else str(local.absolute()))
         _ = df.schema  # Spark Connect analyses lazily; fail here, where the path is known
         version = _path_version(spark, path, kind, local, pattern)
     except Exception as error:
@@ -96,7 +100,8 @@ def local_path(path: str) -> Path | None:
 
 def _path_version(spark: SparkSession, path: str, kind: str, local: Path | None, pattern: str | None) -> str:
     if kind == "delta":
-        return _delta_version(spark, f"delta.`{path.replace('`', '``')}`")
+        location = path if local is None else str(local.absolute())
+        return _delta_version(spark, f"delta.`{location.replace('`', '``')}`")
     if local is not None:
         return files_version(local, pattern or "*")
     listing = (

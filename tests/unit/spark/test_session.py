@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,41 @@ def test_the_worker_cache_is_writable(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     session._offer_numba_cache()
     assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "spark_uplift" / "numba")
+
+
+def test_a_connect_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyspark.sql import SparkSession
+
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    for name in ("https_proxy", "HTTPS_PROXY", "grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 0.2)
+    with socket.socket() as bound:  # taken, so that nobody else listens there
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        monkeypatch.setenv("SPARK_REMOTE", f"sc://127.0.0.1:{port}/;use_ssl=false")
+        message = rf"^The Spark Connect server at 127\.0\.0\.1:{port} .* does not answer: .* Hint: start it"
+        with pytest.raises(EnvironmentFaultError, match=message):
+            session.get_session(master="local[2]")
+        bound.listen()
+        session._require_answer(f"sc://127.0.0.1:{port}")
+    session._require_answer("unix:///some/socket")
+
+
+def test_what_connect_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyspark.sql import SparkSession
+
+    class Builder:
+        def appName(self, name: str) -> Builder:
+            return self
+
+        def getOrCreate(self) -> None:
+            raise ImportError("grpcio >= 1.48.1 must be installed; however, it was not found.")
+
+    monkeypatch.setenv("SPARK_REMOTE", "unix:///some/socket")
+    monkeypatch.setattr(SparkSession, "builder", Builder())
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    with pytest.raises(
+        EnvironmentFaultError, match=r"grpcio >= 1\.48\.1 .* Hint: pip install 'spark_uplift\[connect\]'"
+    ):
+        session.get_session()
