@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spark_uplift.core import prediction, tree_kernel
-from spark_uplift.core.dtypes import LANES, PACKED
+from spark_uplift.core.dtypes import PACKED
 from spark_uplift.core.frontier import OpenNode
 from spark_uplift.core.growing import ForestSpec, draws_of
 from spark_uplift.core.jit import inlined, kernel

@@ -19,7 +19,7 @@ I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 Key = tuple[int, int]
 
-ROOT = 1
+ROOT = tree_kernel.ROOT
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ def decide(
     features = node.features[first:last]
     offsets = node.offsets[first : first + features.size + 1] - node.offsets[first]
     n_bins = int(spec.n_codes[features[0]])
-    stats = histograms.totals(histogram, n_bins, spec.n_arms, params.layout, params.binary, LANES[params.layout])
+    stats = histograms.totals(
+        histogram, n_bins, spec.n_arms, params.layout, params.binary, LANES[params.layout]
+    )
     if node.stats is None or node.reference is None:
         reference = np.zeros(spec.n_arms)
         splitting.root_means(stats, params, reference)

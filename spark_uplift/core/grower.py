@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spark_uplift.core import histogram as histograms
 from spark_uplift.core import decisions, sampling, splitting, tree_kernel
+from spark_uplift.core import histogram as histograms
 from spark_uplift.core.dtypes import MASK_WORDS
 from spark_uplift.core.frontier import F64, I64, ROOT, Decision, Key, OpenNode, decide, may_split
 from spark_uplift.core.growing import ForestSpec, draws_of, with_effects
@@ -263,7 +263,9 @@ class Grower:
             "decisions": np.frombuffer(decisions.to_bytes(splits, n_arms), np.uint8),
             "open": np.array([node.key for node in waiting], np.int64).reshape(-1, 2),
             "known": np.array([node.stats is not None for node in waiting], np.bool_),
-            "stats": np.array([unknown if n.stats is None else n.stats for n in waiting]).reshape(-1, n_arms, 5),
+            "stats": np.array([unknown if n.stats is None else n.stats for n in waiting]).reshape(
+                -1, n_arms, 5
+            ),
             "reference": np.array(
                 [np.zeros(n_arms) if n.reference is None else n.reference for n in waiting]
             ).reshape(-1, n_arms),

@@ -158,7 +158,9 @@ def _grow_tree(
     members = (draws.bag, draws.thresholds, draws.group, draws.grouped, draws.half)
     m, rows = tree_kernel.fill_bag(words, units, *members, half, params.layout, at, bag)
     # minimum sizes count copies, of which a bag may hold many more than records
-    grown = _grow_from(bag, m, spec, gain, draws, tree_kernel.ROOT, np.zeros(spec.n_arms), node_capacity(spec, rows))
+    grown = _grow_from(
+        bag, m, spec, gain, draws, tree_kernel.ROOT, np.zeros(spec.n_arms), node_capacity(spec, rows)
+    )
     if spec.honest:
         tree_kernel.fill_leaves(
             words, words.view(np.uint8), units, *members, tree_kernel.ESTIMATE, params.layout, params.binary, at,
@@ -224,7 +226,9 @@ def grow_below(
     copies = int((bag[:, 0] >> np.uint64(8) & np.uint64(0xFF)).sum()) if len(bag) else 0
     below = spec.max_depth - (heap.bit_length() - 1)
     capacity = min(node_capacity(spec, copies), 2 ** (below + 1) - 1)
-    return from_kernel(*_grow_from(bag, len(bag), spec, gain, draws_of(spec, tree), heap, reference, capacity))
+    return from_kernel(
+        *_grow_from(bag, len(bag), spec, gain, draws_of(spec, tree), heap, reference, capacity)
+    )
 
 
 def with_effects(tree: Tree, spec: ForestSpec) -> Tree:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spark_uplift.errors import DataError
 from spark_uplift.spark import arrow
 from spark_uplift.spark.checkpoint import Checkpoint
 from spark_uplift.spark.dataset import Dataset, checksum
@@ -100,7 +101,8 @@ def keep(frame: DataFrame) -> bool:
         frame.persist()
     except Exception as error:  # serverless compute refuses it with an error of its own
         _LOG.warning(
-            "Packed rows can't be kept here and are packed again for each pass: %s Hint: set checkpointPath.", error
+            "Packed rows can't be kept here and are packed again for each pass: %s Hint: set checkpointPath.",
+            error,
         )
         return False
     return True
@@ -112,7 +114,7 @@ def packed(dataset: Dataset, checkpoint: Checkpoint | None, tasks: int) -> Itera
 
     Raises
     ------
-    RuntimeError
+    DataError
         When the rows changed since they were counted.
     """
     n_arms = 1 + len(dataset.treatments)
@@ -126,7 +128,7 @@ def packed(dataset: Dataset, checkpoint: Checkpoint | None, tasks: int) -> Itera
         else:
             frame, facts = _checkpointed(dataset, checkpoint, n_arms)
         if facts.rows != dataset.rows:
-            raise RuntimeError(
+            raise DataError(
                 f"The training rows changed between two passes over them: {dataset.rows} were counted first, but "
                 f"{facts.rows} were packed. Write the input to a table first, so that both passes read the same rows."
             )

@@ -165,7 +165,9 @@ def _finish(engine: _Engine, grower: Grower, nodes: tuple[OpenNode, ...]) -> Non
     nothing = np.zeros((0, record_words(spec.n_features, spec.grid.layout)), np.uint64)
     for node in nodes:
         if node.key not in found:  # a bag without rows
-            below = growing.grow_below(nothing, spec, grower.gain, node.tree, node.heap, np.zeros(spec.n_arms))
+            below = growing.grow_below(
+                nothing, spec, grower.gain, node.tree, node.heap, np.zeros(spec.n_arms)
+            )
             grower.graft(node.tree, below)
 
 

@@ -92,7 +92,7 @@ class Dataset:
 
 def checksum(words: npt.NDArray[np.uint64], units: npt.NDArray[np.uint64]) -> int:
     """Return the CRC-32 of a block's bytes."""
-    return zlib.crc32(units, zlib.crc32(words))
+    return zlib.crc32(memoryview(units), zlib.crc32(memoryview(words)))
 
 
 def _make_packer(

@@ -7,7 +7,6 @@ bound by a call, never by a loop's variable. Workers only convert between Arrow 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,12 +121,12 @@ def make_decider(spec: ForestSpec, criterion: str, nodes: bytes, buckets: list[B
         for part in bucket.parts:
             node = _node(spec, packed, part.slot)
             size = int(node.offsets[part.last] - node.offsets[part.first])
-            decided.append(
-                frontier.decide(spec, gain, node, cells[at : at + size], part.first, part.last)
-            )
+            decided.append(frontier.decide(spec, gain, node, cells[at : at + size], part.first, part.last))
             at += size
         columns = [[number], [decisions.to_bytes(decided, spec.n_arms)]]
-        return pa.table([pa.array(c, f.type) for c, f in zip(columns, _DECIDED, strict=True)], schema=_DECIDED)
+        return pa.table(
+            [pa.array(c, f.type) for c, f in zip(columns, _DECIDED, strict=True)], schema=_DECIDED
+        )
 
     return reduce
 
@@ -209,7 +208,7 @@ def _add(table: pa.Table) -> pa.Table:
 
 def make_adder() -> Reducer:
     """Return the reducer that adds up the cells of a bucket."""
-    return partial(_add)
+    return _add
 
 
 __all__ = ["COUNTED", "DECIDED", "GATHERED", "make_adder", "make_counter", "make_decider", "make_filler",
