@@ -130,7 +130,8 @@ class ExperimentConfig(_Section):
     )
     outcome: Name = Field(description="Column that holds the outcome.")
     outcome_unit: Name | None = Field(
-        None, description="What the outcome counts, a plural noun for reports, e.g. visits; null takes the column."
+        None,
+        description="What the outcome counts, a plural noun for reports, e.g. visits; null takes the column.",
     )
     features: Names | None = Field(
         None, description="Feature columns; null takes all that have no other role."
@@ -194,7 +195,10 @@ class ForestConfig(_Section):
     intervals: bool = Field(False, description="Whether predictions come with intervals.")
     intervalLevel: Share = Field(0.9, description="Coverage of the intervals.")
     strategy: Literal["auto", "tree_parallel", "data_parallel"] = Field(
-        "auto", description="How training is spread."
+        "auto", description="How training is divided; the forest is the same."
+    )
+    checkpointPath: str | None = Field(
+        None, description="Folder or URI that data_parallel training keeps its state in, to resume from."
     )
 
 

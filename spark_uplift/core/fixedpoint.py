@@ -53,7 +53,9 @@ def choose(
         Whether the criterion looks at sums of squared outcomes.
     """
     if weight_bound is None:
-        small = outcome_bound <= _PACKED_OUTCOME and rows * _BAG_ROOM * max(outcome_bound, 1.0) < _PACKED_LIMIT
+        small = (
+            outcome_bound <= _PACKED_OUTCOME and rows * _BAG_ROOM * max(outcome_bound, 1.0) < _PACKED_LIMIT
+        )
         if outcome_whole and small and (outcome_binary or not needs_squares):
             return FixedPoint(PACKED, 1.0, 1.0, 1.0, 1.0, outcome_binary)
         exact = outcome_whole and outcome_bound * rows * _BAG_ROOM < 2.0**_SUM_BITS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 Key = tuple[int, int]
 
-ROOT = 1
+ROOT = tree_kernel.ROOT
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,15 @@ class Decision:
     mask: npt.NDArray[np.uint64]
 
 
-def decide(spec: ForestSpec, gain: Callable[..., Any], node: OpenNode, histogram: I64) -> Decision:
-    """Find the best split of a node from its histogram.
+def decide(
+    spec: ForestSpec,
+    gain: Callable[..., Any],
+    node: OpenNode,
+    histogram: I64,
+    first: int = 0,
+    last: int | None = None,
+) -> Decision:
+    """Find the best split of a node from its histogram, or from the part of it that covers some of its features.
 
     Parameters
     ----------
@@ -102,30 +109,45 @@ def decide(spec: ForestSpec, gain: Callable[..., Any], node: OpenNode, histogram
     gain : C callback
         The criterion's gain.
     node : OpenNode
-    histogram : ndarray of shape (node.offsets[-1],), dtype=int64
+    histogram : ndarray of shape (node.offsets[last] - node.offsets[first],), dtype=int64
         Sums over all rows of the node, in the order [feature, bin, arm, lane].
+    first, last : int
+        Look at ``node.features[first:last]`` only. The best of several parts is `best_of` their decisions.
 
     Returns
     -------
     Decision
+
+    Raises
+    ------
+    ValueError
+        When the histogram does not hold the rows that the split above sent here.
     """
     params = spec.params()
+    features = node.features[first:last]
+    offsets = node.offsets[first : first + features.size + 1] - node.offsets[first]
+    n_bins = int(spec.n_codes[features[0]])
+    stats = histograms.totals(
+        histogram, n_bins, spec.n_arms, params.layout, params.binary, LANES[params.layout]
+    )
     if node.stats is None or node.reference is None:
-        n_bins = int(spec.n_codes[node.features[0]])
-        lanes = LANES[params.layout]
-        stats = histograms.totals(histogram, n_bins, spec.n_arms, params.layout, params.binary, lanes)
         reference = np.zeros(spec.n_arms)
         splitting.root_means(stats, params, reference)
+    elif np.array_equal(stats, node.stats):
+        reference = node.reference
     else:
-        stats, reference = node.stats, node.reference
+        raise ValueError(
+            f"The rows of node {node.key} must be those that its parent sent there: {int(node.stats[:, 0].sum())} in "
+            f"all. Got {int(stats[:, 0].sum())} instead; the rows changed between two passes over them."
+        )
     out = np.zeros(4, np.int64)
     mask = np.zeros(MASK_WORDS, np.uint64)
     left = np.zeros((spec.n_arms, 5), np.int64)
     value = 0.0
     if may_split(spec, node.heap, stats):
         value = splitting.best_split(
-            histogram, node.features, node.offsets, spec.n_codes, spec.categorical, stats, reference, params,
-            gain, out, mask, left,
+            histogram, features, offsets, spec.n_codes, spec.categorical, stats, reference, params, gain,
+            out, mask, left,
         )  # fmt: skip
     return Decision(
         stats=stats,
@@ -138,6 +160,30 @@ def decide(spec: ForestSpec, gain: Callable[..., Any], node: OpenNode, histogram
         missing_left=bool(out[splitting.MISSING_LEFT]),
         mask=mask,
     )
+
+
+def best_of(decisions: Iterable[Decision]) -> Decision:
+    """Return the decision with the largest gain, the first of equals.
+
+    Given the decisions of a node's parts in the order of their features this is the decision of the whole node: only a
+    strictly larger gain replaces an earlier one there too.
+
+    Raises
+    ------
+    ValueError
+        When the parts disagree about the node's rows.
+    """
+    best: Decision | None = None
+    for decision in decisions:
+        if best is None:
+            best = decision
+        elif not np.array_equal(best.stats, decision.stats):
+            raise ValueError("The parts of a node must hold the same rows. Got different sums instead.")
+        elif decision.found and (not best.found or decision.gain > best.gain):
+            best = decision
+    if best is None:
+        raise ValueError("The best of several decisions must be one of them. Got none.")
+    return best
 
 
 def count(

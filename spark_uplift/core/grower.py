@@ -31,9 +31,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from spark_uplift.core import decisions, sampling, splitting, tree_kernel
 from spark_uplift.core import histogram as histograms
-from spark_uplift.core import sampling, splitting, tree_kernel
 from spark_uplift.core.dtypes import MASK_WORDS
 from spark_uplift.core.frontier import F64, I64, ROOT, Decision, Key, OpenNode, decide, may_split
 from spark_uplift.core.growing import ForestSpec, draws_of, with_effects
@@ -47,6 +48,32 @@ GROUP_BYTES = 256 * 2**20
 class _Node:
     stats: I64
     split: Decision | None
+
+
+_NO_MASK = np.zeros(MASK_WORDS, np.uint64)
+_NO_REFERENCE = np.zeros(0)
+
+
+def _split_of(below: Tree, row: int) -> Decision | None:
+    """Return a row of a grown tree as a decision, None for a leaf."""
+    child = int(below.left_child[row])
+    if child < 0:
+        return None
+    return Decision(
+        stats=below.stats[row],
+        left=below.stats[child],
+        reference=_NO_REFERENCE,  # its children are decided already
+        found=True,
+        gain=float(below.gain[row]),
+        feature=int(below.feature[row]),
+        threshold=int(below.threshold[row]),
+        missing_left=bool(below.missing_left[row]),
+        mask=below.mask[row],
+    )
+
+
+def _leaf(stats: I64) -> Decision:
+    return Decision(stats, np.zeros_like(stats), _NO_REFERENCE, False, 0.0, -1, 0, False, _NO_MASK)
 
 
 class Grower:
@@ -90,9 +117,14 @@ class Grower:
         offsets = histograms.offsets(spec.n_codes[features], spec.n_arms, spec.grid.layout)
         return OpenNode(tree, heap, features, offsets, stats, reference)
 
-    def frontier(self) -> list[tuple[OpenNode, ...]]:
+    def frontier(self, max_nodes: int | None = None) -> list[tuple[OpenNode, ...]]:
         """Return the nodes to be counted next, in groups within the memory bound; none when the forest is
         grown.
+
+        Parameters
+        ----------
+        max_nodes : int, optional
+            Bound of the nodes of a group.
 
         They are ordered by (depth, tree, heap): the nodes of a level come together, as one pass can count
         them.
@@ -102,7 +134,8 @@ class Grower:
         group: list[OpenNode] = []
         size = 0
         for node in waiting:
-            if group and size + node.histogram_bytes > self.max_bytes:
+            full = max_nodes is not None and len(group) >= max_nodes
+            if group and (full or size + node.histogram_bytes > self.max_bytes):
                 groups.append(tuple(group))
                 group, size = [], 0
             group.append(node)
@@ -131,7 +164,7 @@ class Grower:
                 )
         self.apply({key: decide(self.spec, self.gain, self._open[key], counted[key]) for key in counted})
 
-    def apply(self, decisions: Mapping[Key, Decision]) -> None:
+    def apply(self, decided: Mapping[Key, Decision]) -> None:
         """Split nodes as others have decided, see `decide`.
 
         Raises
@@ -139,9 +172,9 @@ class Grower:
         ValueError
             When a node is not in the frontier.
         """
-        for key in decisions:
+        for key in decided:
             self._waiting(key)
-        for (tree, heap), decision in decisions.items():
+        for (tree, heap), decision in decided.items():
             del self._open[tree, heap]
             self._done[tree][heap] = _Node(decision.stats, decision if decision.found else None)
             if not decision.found:
@@ -165,15 +198,39 @@ class Grower:
         splitting.smoothed_means(stats, parent.stats, parent.reference, self.spec.params(), reference)
         self._open[tree, heap] = self._open_node(tree, heap, stats, reference)
 
-    def trees_so_far(self) -> dict[int, Tree]:
+    def graft(self, tree: int, below: Tree) -> None:
+        """Put what somebody grew below a node of the frontier in the node's place, see `growing.grow_below`.
+
+        Raises
+        ------
+        ValueError
+            When its first node is not in the frontier, or holds other rows.
+        """
+        node = self._waiting((tree, int(below.heap[0])))
+        if node.stats is not None and not np.array_equal(node.stats, below.stats[0]):
+            raise ValueError(
+                f"What is grown below node {node.key} must hold the node's rows, {int(node.stats[:, 0].sum())} in all. "
+                f"Got {int(below.stats[0, :, 0].sum())} instead; the rows changed between two passes over them."
+            )
+        del self._open[node.key]
+        for row, heap in enumerate(below.heap.tolist()):
+            self._done[tree][heap] = _Node(below.stats[row], _split_of(below, row))
+
+    def trees_so_far(self, numbers: Iterable[int] | None = None) -> dict[int, Tree]:
         """Return the trees as they are, by their numbers, without effects; nodes of the frontier are leaves.
 
         Route rows with them. A tree whose root is not decided yet is a leaf without statistics.
+
+        Parameters
+        ----------
+        numbers : iterable of int, optional
+            These trees only.
         """
         waiting: dict[int, list[OpenNode]] = {tree: [] for tree in self._done}
         for node in self._open.values():
             waiting[node.tree].append(node)
-        return {tree: self._tree(tree, waiting[tree]) for tree in self._done}
+        wanted = self._done if numbers is None else sorted(numbers)
+        return {tree: self._tree(tree, waiting[tree]) for tree in wanted}
 
     def _tree(self, tree: int, waiting: Iterable[OpenNode] = ()) -> Tree:
         done = self._done[tree]
@@ -193,6 +250,38 @@ class Grower:
                 masks[i] = split.mask
                 gains[i] = split.gain
         return from_kernel(ints, masks, gains, np.stack([found[heap] for heap in row]))
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all that `restore` needs to go on from here, as named arrays."""
+        n_arms = self.spec.n_arms
+        done = [(tree, heap, node) for tree, nodes in self._done.items() for heap, node in nodes.items()]
+        splits = [node.split or _leaf(node.stats) for _, _, node in done]
+        waiting = list(self._open.values())
+        unknown = np.zeros((n_arms, 5), np.int64)
+        return {
+            "done": np.array([(tree, heap) for tree, heap, _ in done], np.int64).reshape(-1, 2),
+            "decisions": np.frombuffer(decisions.to_bytes(splits, n_arms), np.uint8),
+            "open": np.array([node.key for node in waiting], np.int64).reshape(-1, 2),
+            "known": np.array([node.stats is not None for node in waiting], np.bool_),
+            "stats": np.array([unknown if n.stats is None else n.stats for n in waiting]).reshape(
+                -1, n_arms, 5
+            ),
+            "reference": np.array(
+                [np.zeros(n_arms) if n.reference is None else n.reference for n in waiting]
+            ).reshape(-1, n_arms),
+        }
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from what `state` returned, with the same specification."""
+        found = decisions.from_bytes(state["decisions"].tobytes(), self.spec.n_arms)
+        for (tree, heap), decision in zip(state["done"].tolist(), found, strict=True):
+            self._done[tree][heap] = _Node(decision.stats, decision if decision.found else None)
+        self._open = {}
+        for i, (tree, heap) in enumerate(state["open"].tolist()):
+            known = bool(state["known"][i])
+            self._open[tree, heap] = self._open_node(
+                tree, heap, state["stats"][i] if known else None, state["reference"][i] if known else None
+            )
 
     def estimate(self, tree: int, stats: I64) -> None:
         """Hand in the statistics of an honest tree's other half.

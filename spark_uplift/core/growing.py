@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -157,21 +157,78 @@ def _grow_tree(
     half = tree_kernel.SHAPE if spec.honest else tree_kernel.ALL
     members = (draws.bag, draws.thresholds, draws.group, draws.grouped, draws.half)
     m, rows = tree_kernel.fill_bag(words, units, *members, half, params.layout, at, bag)
-    capacity = node_capacity(spec, rows)  # minimum sizes count copies, of which a bag may hold many more than records
+    # minimum sizes count copies, of which a bag may hold many more than records
+    grown = _grow_from(
+        bag, m, spec, gain, draws, tree_kernel.ROOT, np.zeros(spec.n_arms), node_capacity(spec, rows)
+    )
+    if spec.honest:
+        tree_kernel.fill_leaves(
+            words, words.view(np.uint8), units, *members, tree_kernel.ESTIMATE, params.layout, params.binary, at,
+            grown.ints, grown.masks, len(grown.ints), grown.stats,
+        )  # fmt: skip
+    return with_effects(from_kernel(grown.ints, grown.masks, grown.gains, grown.stats), spec)
+
+
+class Nodes(NamedTuple):
+    """What `tree_kernel.grow` writes, cut to the nodes that there are."""
+
+    ints: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.uint64]
+    gains: npt.NDArray[np.float64]
+    stats: npt.NDArray[np.int64]
+
+
+def _grow_from(
+    bag: npt.NDArray[np.uint64],
+    m: int,
+    spec: ForestSpec,
+    gain: Callable[..., Any],
+    draws: Draws,
+    heap: int,
+    reference: npt.NDArray[np.float64],
+    capacity: int,
+) -> Nodes:
     ints = np.zeros((capacity, tree_kernel.NODE_INTS), np.int64)
     masks = np.zeros((capacity, 4), np.uint64)
     gains = np.zeros(capacity)
     stats = np.zeros((capacity, spec.n_arms, 5), np.int64)
     nodes = tree_kernel.grow(
-        bag, bag.view(np.uint8), m, at, spec.n_features, spec.n_codes, spec.categorical, draws.features, params, gain,
-        ints, masks, gains, stats,
+        bag, bag.view(np.uint8), m, code_words(spec.n_features), spec.n_features, spec.n_codes, spec.categorical,
+        draws.features, heap, reference, spec.params(), gain, ints, masks, gains, stats,
     )  # fmt: skip
-    if spec.honest:
-        tree_kernel.fill_leaves(
-            words, words.view(np.uint8), units, *members, tree_kernel.ESTIMATE, params.layout, params.binary, at,
-            ints, masks, nodes, stats,
-        )  # fmt: skip
-    return with_effects(from_kernel(ints[:nodes], masks[:nodes], gains[:nodes], stats[:nodes]), spec)
+    return Nodes(ints[:nodes], masks[:nodes], gains[:nodes], stats[:nodes])
+
+
+def grow_below(
+    bag: npt.NDArray[np.uint64],
+    spec: ForestSpec,
+    gain: Callable[..., Any],
+    tree: int,
+    heap: int,
+    reference: npt.NDArray[np.float64],
+) -> Tree:
+    """Grow what is below one node of a tree, from the records of the node alone.
+
+    Parameters
+    ----------
+    bag : ndarray of shape (n, record_words), dtype=uint64
+        The node's records with their copies in the tree's bag, see `tree_kernel.fill_bag`. Reordered.
+    heap : int
+        The node's heap index.
+    reference : ndarray of shape (arms,), dtype=float64
+        Its smoothed means; not looked at for the root.
+
+    Returns
+    -------
+    Tree
+        Without effects; its first row is the node.
+    """
+    copies = int((bag[:, 0] >> np.uint64(8) & np.uint64(0xFF)).sum()) if len(bag) else 0
+    below = spec.max_depth - (heap.bit_length() - 1)
+    capacity = min(node_capacity(spec, copies), 2 ** (below + 1) - 1)
+    return from_kernel(
+        *_grow_from(bag, len(bag), spec, gain, draws_of(spec, tree), heap, reference, capacity)
+    )
 
 
 def with_effects(tree: Tree, spec: ForestSpec) -> Tree:

@@ -61,7 +61,9 @@ def pack(trees: list[Tree]) -> PackedForest:
         right = (~tree.missing_left & ~leaf).astype(np.uint64)
         # The threshold of a split by categories is not looked at; it must only stay within its byte.
         threshold = np.where(leaf, 255, np.maximum(tree.threshold, 1)).astype(np.uint64) - right
-        words.append((child << np.uint64(32)) | (feature << np.uint64(16)) | (threshold << np.uint64(8)) | right)
+        words.append(
+            (child << np.uint64(32)) | (feature << np.uint64(16)) | (threshold << np.uint64(8)) | right
+        )
         masks.append(np.where(leaf[:, None], np.uint64(2**64 - 1), tree.mask))
     return PackedForest(
         nodes=np.concatenate(words),

@@ -146,7 +146,9 @@ def _poisson(key, units, thresholds, out):  # type: ignore[no-untyped-def]
         out[i] = copies(draw(key, units[i]), thresholds)
 
 
-def poisson_counts(seed: int, purpose: int, index: int, units: U64, rate: float = 1.0) -> npt.NDArray[np.uint8]:
+def poisson_counts(
+    seed: int, purpose: int, index: int, units: U64, rate: float = 1.0
+) -> npt.NDArray[np.uint8]:
     """Return Poisson(rate) counts, one a unit.
 
     Parameters

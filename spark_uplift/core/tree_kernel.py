@@ -17,11 +17,12 @@ sums are integers and a node's randomness depends only on its path.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from spark_uplift.core.dtypes import PACKED
 from spark_uplift.core.histogram import read_cell
 from spark_uplift.core.jit import inlined, kernel
-from spark_uplift.core.records import CODES_AT
+from spark_uplift.core.records import CODES_AT, code_words
 from spark_uplift.core.sampling import choose_features, copies, draw
 from spark_uplift.core.splitting import (
     FEATURE,
@@ -36,6 +37,8 @@ from spark_uplift.core.splitting import (
 
 # Which units a pass takes: all, the half that shapes an honest tree, or the half that fills its leaves.
 ALL, SHAPE, ESTIMATE = 0, 1, 2
+
+ROOT = 1  # heap index; the children of node i are 2i and 2i + 1
 
 # Columns of a tree's integer array.
 HEAP, DEPTH, NODE_FEATURE, NODE_THRESHOLD, NODE_MISSING_LEFT, LEFT_CHILD = range(6)
@@ -127,6 +130,15 @@ def sum_run(words, octets, start, end, layout, binary, code_words, stats):  # ty
                 sums[arm, lane] += np.int64(words[i, code_words + lane])
     for a in range(stats.shape[0]):
         read_cell(sums[a], 0, layout, binary, stats[a])
+
+
+def block_sums(
+    words: npt.NDArray[np.uint64], n_features: int, n_arms: int, layout: int, binary: bool
+) -> npt.NDArray[np.int64]:
+    """Return the statistics of all records, ndarray of shape (arms, 5), dtype=int64."""
+    stats = np.zeros((n_arms, 5), np.int64)
+    sum_run(words, words.view(np.uint8), 0, len(words), layout, int(binary), code_words(n_features), stats)
+    return stats
 
 
 @kernel
@@ -221,6 +233,8 @@ def grow(  # type: ignore[no-untyped-def]
     n_codes,
     categorical,
     feature_key,
+    heap,
+    reference,
     params,
     gain,
     ints,
@@ -228,16 +242,20 @@ def grow(  # type: ignore[no-untyped-def]
     gains,
     stats,
 ):
-    """Grow one tree over the first ``m`` records of a bag, which are reordered; return its number of nodes.
+    """Grow one tree, or what is below one node, over the first ``m`` records of a bag; return its number of nodes.
 
     Parameters
     ----------
     words, octets : ndarray of shape (rows, words) and (rows, 8 * words), dtype=uint64 and uint8
-        IN, reordered. The bag's records, and the same memory as bytes.
+        IN, reordered. The records of the bag (that are in the node), and the same memory as bytes.
     n_codes, categorical : ndarray of shape (F,), dtype=int64 and bool
         IN.
     feature_key : uint64
         IN. Stream of the tree's feature subsets.
+    heap : int
+        IN. Where to begin: 1 for a whole tree.
+    reference : ndarray of shape (arms,), dtype=float64
+        IN. Smoothed means of the node to begin with; not looked at for a whole tree.
     params : TreeParams
         IN.
     gain : C callback
@@ -258,7 +276,7 @@ def grow(  # type: ignore[no-untyped-def]
     wanted = n_features if whole else params.features_per_node
     features, offsets = np.zeros(wanted, np.int64), np.zeros(wanted + 1, np.int64)
     scratch = np.zeros(n_features, np.uint64)
-    choose_features(feature_key, 1, n_features, wanted, features, scratch)
+    choose_features(feature_key, heap, n_features, wanted, features, scratch)
     slots = params.max_depth + 2 if whole else 1
     pool = np.zeros((slots, _largest_histogram(n_codes, cell, whole, wanted)), np.int64)
     free, n_free = np.arange(slots), slots
@@ -268,10 +286,16 @@ def grow(  # type: ignore[no-untyped-def]
     goes_left = np.zeros(256, np.uint8)
 
     sum_run(words, octets, 0, m, layout, params.binary, code_words, stats[0])
-    root_means(stats[0], params, references[0])
-    _add_leaf(0, 1, 0, ints, gains)
+    if heap == 1:
+        root_means(stats[0], params, references[0])
+    else:
+        references[0, :] = reference
+    depth = np.int64(0)
+    while (heap >> (depth + 1)) > 0:
+        depth += 1
+    _add_leaf(0, heap, depth, ints, gains)
     nodes, top = 1, 0
-    if params.max_depth > 0 and large_enough(stats[0], params, 2):
+    if params.max_depth > depth and large_enough(stats[0], params, 2):
         top = _push(stack, top, 0, 0, m, -1)
     while top > 0:
         top -= 1

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from spark_uplift.core import binning, fixedpoint, growing, jit, prediction, records, sampling
+from spark_uplift.core import binning, counting, fixedpoint, growing, jit, prediction, records, sampling
 from spark_uplift.core.dtypes import FixedPoint
+from spark_uplift.core.grower import Grower
 
 _ROWS = 64
 
@@ -39,6 +40,20 @@ def _spec(grid: FixedPoint, honest: bool) -> growing.ForestSpec:
         seed=1,
         prior=(0.0,),
     )
+
+
+def _level_by_level(words: Any, units: Any, spec: growing.ForestSpec, gain: Callable[..., Any]) -> None:
+    grower = Grower(spec, gain)
+    while groups := grower.frontier():
+        group = counting.lay_out(grower.trees_so_far(), groups[0])
+        cells = np.zeros(group.length, np.int64)
+        counting.add_block(spec, group, words, units, cells)
+        for bag, _ in counting.gather_block(spec, group, words, units):
+            growing.grow_below(bag.copy(), spec, gain, 0, 1, np.zeros(2))
+        histograms = np.split(cells, group.ends[1:-1])
+        grower.advance({node.key: h for node, h in zip(groups[0], histograms, strict=True)})
+    arrays = counting.leaf_arrays(grower.trees_so_far())
+    counting.add_leaves(spec, arrays, words, units, np.zeros((arrays["ends"][-1], 2, 5), np.int64))
 
 
 def compile_kernels(gain: Callable[..., Any]) -> float:
@@ -71,9 +86,12 @@ def compile_kernels(gain: Callable[..., Any]) -> float:
             weight_bound=None if weight is None else 2.0,
             needs_squares=False,
         )
-        words = records.pack(codes, (i % 2).astype(np.uint8), fixedpoint.lanes(grid, outcome, weight), grid.layout)
+        words = records.pack(
+            codes, (i % 2).astype(np.uint8), fixedpoint.lanes(grid, outcome, weight), grid.layout
+        )
         for honest in (False, True):
             trees += [tree for _, tree in growing.grow_trees(words, units, _spec(grid, honest), gain, [0])]
+            _level_by_level(words, units, _spec(grid, honest), gain)
     packed = prediction.pack(trees)
     prediction.predict(packed, codes)
     prediction.predict_squares(packed, codes)

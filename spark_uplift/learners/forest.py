@@ -24,7 +24,8 @@ from spark_uplift.errors import ConfigError, ModelError, bad_value
 from spark_uplift.learners.params import UpliftParams
 from spark_uplift.spark import dataset, explain, persist
 from spark_uplift.spark import score as scoring
-from spark_uplift.spark.train import Progress, train
+from spark_uplift.spark.progress import Progress
+from spark_uplift.spark.train import train
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -61,7 +62,12 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
         Shape and fill trees from different halves.
     intervals, intervalLevel
         Add ``uplift_lower`` and ``uplift_upper`` of that coverage when scoring.
-    strategy : {"auto", "tree_parallel"}
+    strategy : {"auto", "tree_parallel", "data_parallel"}
+        How training is divided; the forest is the same. ``tree_parallel`` sends all packed rows to every task,
+        ``data_parallel`` leaves them where they are. ``auto`` goes by their size.
+    checkpointPath : str, optional
+        Folder or URI, reached by all executors, where ``data_parallel`` keeps packed rows and the trees so far. The
+        same fit after a crash goes on from there.
     seed : int
         The same data, settings and seed give the same `UpliftForestModel.digest`, however Spark divides the work.
 
@@ -100,6 +106,7 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
         intervals: bool = False,
         intervalLevel: float = 0.9,
         strategy: str = "auto",
+        checkpointPath: str | None = None,
         seed: int = 1,
         upliftCol: str = "uplift",
         recommendedCol: str = "recommended",

@@ -12,10 +12,11 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from spark_uplift.criteria import registry
 from spark_uplift.errors import ConfigError, bad_value, nearest
 from spark_uplift.spark.columns import Columns
+from spark_uplift.spark.plan import STRATEGIES
 from spark_uplift.spark.train import TrainSettings
 
 _SUBSETS = ("auto", "all", "sqrt", "onethird")
-_STRATEGIES = ("auto", "tree_parallel")
+_STRATEGIES = STRATEGIES
 _COLUMNS = ("idCol", "weightCol", "propensityCol", "clusterCol")
 
 
@@ -124,7 +125,14 @@ class UpliftParams(Params):
     )
     intervalLevel = _param("intervalLevel", "Coverage of the intervals, in (0, 1).", TypeConverters.toFloat)
     strategy = _param(
-        "strategy", "How training is distributed: auto or tree_parallel.", TypeConverters.toString
+        "strategy",
+        "How training is divided: auto, tree_parallel or data_parallel. The forest is the same.",
+        TypeConverters.toString,
+    )
+    checkpointPath = _param(
+        "checkpointPath",
+        "Folder or URI that keeps packed rows and the trees so far, to resume from. None: nothing is kept.",
+        _optional_string,
     )
     seed = _param("seed", "Seed of all randomness.", TypeConverters.toInt)
     upliftCol = _param(
@@ -159,6 +167,7 @@ class UpliftParams(Params):
             intervals=False,
             intervalLevel=0.9,
             strategy="auto",
+            checkpointPath=None,
             seed=1,
             upliftCol="uplift",
             recommendedCol="recommended",
@@ -314,6 +323,7 @@ class UpliftParams(Params):
             intervals=self.value("intervals"),
             seed=self.value("seed"),
             strategy=self.value("strategy"),
+            checkpoint_path=self.value("checkpointPath"),
         )
 
 

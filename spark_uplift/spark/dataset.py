@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from spark_uplift.core import fixedpoint, records
+from spark_uplift.core import fixedpoint, records, tree_kernel
 from spark_uplift.core.binning import FeatureBins
 from spark_uplift.core.dtypes import FixedPoint
 from spark_uplift.errors import DataError
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 BLOCK_ROWS = 65_536
-BLOCK_SCHEMA = "rows bigint, words binary, units binary"
+BLOCK_BYTES = 16 * 2**20  # wide rows make shorter blocks
+BLOCK_SCHEMA = "rows bigint, words binary, units binary, sums binary, checksum bigint"
+_FIELDS = [
+    ("rows", pa.int64()), ("words", pa.binary()), ("units", pa.binary()), ("sums", pa.binary()),
+    ("checksum", pa.int64()),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Dataset:
         "binary" or "continuous".
     missing : tuple of str
         Features that lack a value in some row.
+    content : int
+        Checksum of the rows, whatever their order.
     """
 
     frame: DataFrame
@@ -64,6 +72,7 @@ class Dataset:
     missing: tuple[str, ...]
     weighted: bool
     logged: bool
+    content: int
 
     @property
     def block_bytes(self) -> int:
@@ -71,10 +80,19 @@ class Dataset:
         return self.rows * 8 * (records.record_words(len(self.features), self.grid.layout) + 1)
 
     def blocks(self) -> DataFrame:
-        """Return the packed blocks, one row of binary columns for up to 65,536 training rows."""
+        """Return the packed blocks, one row of binary columns for up to 65,536 training rows (wide ones fewer).
+
+        Columns: ``rows``; ``words``, the records (see `spark_uplift.core.records`); ``units``, their hashes; ``sums``,
+        the statistics of each arm; ``checksum``, the CRC-32 of words and units.
+        """
         arms = {name: code for code, name in enumerate((self.control, *self.treatments))}
         worker = _make_packer(self.features, arms, self.grid, self.mean_weight, self.weighted, self.logged)
         return self.frame.mapInArrow(worker, BLOCK_SCHEMA)
+
+
+def checksum(words: npt.NDArray[np.uint64], units: npt.NDArray[np.uint64]) -> int:
+    """Return the CRC-32 of a block's bytes."""
+    return zlib.crc32(memoryview(units), zlib.crc32(memoryview(words)))
 
 
 def _make_packer(
@@ -85,7 +103,9 @@ def _make_packer(
     weighted: bool,
     logged: bool,
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    schema = pa.schema([("rows", pa.int64()), ("words", pa.binary()), ("units", pa.binary())])
+    schema = pa.schema(_FIELDS)
+    width = records.record_words(len(features), grid.layout)
+    block_rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (8 * width)))
 
     def pack(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
         rows = batch.num_rows
@@ -103,7 +123,9 @@ def _make_packer(
         return records.pack(codes, arm, lanes, grid.layout), arrow.hashes(batch.column(4))
 
     def emit(words: list[Any], units: list[Any]) -> pa.RecordBatch:
-        row = [[sum(len(u) for u in units)], [b"".join(words)], [b"".join(units)]]
+        block, unit = np.concatenate(words), np.concatenate(units)
+        sums = tree_kernel.block_sums(block, len(features), len(arms), grid.layout, grid.binary)
+        row = [[len(unit)], [block.tobytes()], [unit.tobytes()], [sums.tobytes()], [checksum(block, unit)]]
         return pa.RecordBatch.from_arrays(
             [pa.array(c, f.type) for c, f in zip(row, schema, strict=True)], schema=schema
         )
@@ -119,7 +141,7 @@ def _make_packer(
             words.append(block)
             units.append(unit)
             held += batch.num_rows
-            if held >= BLOCK_ROWS:
+            if held >= block_rows:
                 yield emit(words, units)
                 words, units, held = [], [], 0
         if held:
@@ -177,6 +199,7 @@ def prepare(
         missing=tuple(name for name in columns.features if tally.given[name] < tally.rows),
         weighted=weighted,
         logged=logged,
+        content=tally.content,
     )
 
 

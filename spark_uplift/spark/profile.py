@@ -56,6 +56,7 @@ class Tally:
     given: Counter[str] = field(default_factory=Counter)
     levels: dict[str, Counter[str]] = field(default_factory=dict)
     overflowing: Counter[str] = field(default_factory=Counter)
+    content: int = 0
 
     def to_json(self) -> str:
         """Return the tally as JSON; the weight sum as an exact ratio."""
@@ -80,6 +81,7 @@ class Tally:
         self.bad_labels += other.bad_labels
         self.bad_weights += other.bad_weights
         self.bad_propensities += other.bad_propensities
+        self.content = (self.content + other.content) % 2**64
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.whole &= other.whole
         self.binary &= other.binary
@@ -127,6 +129,12 @@ def row_weights(
     return weight if e is None else weight / e
 
 
+def _paired(units: npt.NDArray[np.uint64], values: npt.NDArray[np.float64]) -> int:
+    """Return a checksum of which unit has which value: a sum, so that the order of the rows does not count."""
+    with np.errstate(over="ignore"):
+        return int((units * (values.view(np.uint64) | np.uint64(1))).sum(dtype=np.uint64))
+
+
 def _count_values(array: pa.Array) -> Counter[str]:
     counts = array.drop_null().value_counts()
     return Counter(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)))
@@ -153,7 +161,10 @@ class _Task:
         tally.null_arms += batch.column(0).null_count
         tally.null_units += batch.column(4).null_count
         tally.arms.update(_count_values(batch.column(0)))
-        self._add_labels(arrow.numbers(batch.column(1)))
+        y = arrow.numbers(batch.column(1))
+        self._add_labels(y)
+        units = arrow.hashes(batch.column(4).fill_null(0))
+        content = [_paired(units, y)]
         w = arrow.numbers(batch.column(2)) if self.weighted else None
         e = arrow.numbers(batch.column(3)) if self.logged else None
         weights = self._add_weights(w, e, rows)
@@ -171,8 +182,10 @@ class _Task:
                 infinite = int(np.isinf(values).sum())
                 if infinite:
                     tally.infinite[name] += infinite
+                content.append(_paired(units, values))
                 columns.append(values)
-        self._sample(arrow.hashes(batch.column(4).fill_null(0)), weights, columns)
+        tally.content = (tally.content + sum((i + 1) * part for i, part in enumerate(content))) % 2**64
+        self._sample(units, weights, columns)
 
     def _add_labels(self, y: npt.NDArray[np.float64]) -> None:
         tally = self.tally

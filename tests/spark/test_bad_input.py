@@ -46,11 +46,7 @@ def test_missing_columns_are_told_all_at_once_with_the_nearest_names(spark):
 
 
 def test_all_faults_come_together(spark):
-    data = (
-        rows(4)
-        .assign(age=1.0)
-        .assign(outcome=1.0, visits=["1", "two", "3", None], when=None)
-    )
+    data = rows(4).assign(age=1.0).assign(outcome=1.0, visits=["1", "two", "3", None], when=None)
     df = frame(
         spark,
         data,

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from spark_uplift.core import histogram, records
 from spark_uplift.core.dtypes import PACKED, UNIT, WEIGHTED
 from spark_uplift.errors import ColumnNotFoundError, DataError, ModelError
-from spark_uplift.spark import profile, train
+from spark_uplift.spark import profile, tree_parallel
 from spark_uplift.spark.columns import Columns
 from spark_uplift.spark.dataset import Dataset, prepare
 from tests.oracles import binning as oracle
@@ -129,7 +129,7 @@ def test_rows_that_change_between_the_passes_are_noticed(units):
 
 
 def test_a_lost_tree_is_an_error(monkeypatch, units):
-    monkeypatch.setattr(train, "_grow_wave", lambda *_: {})
+    monkeypatch.setattr(tree_parallel, "_grow_wave", lambda *_: {})
     with pytest.raises(ModelError, match="Training must return 4 trees. Got 0 instead"):
         train.train(packed(units), forest().settings(len(FEATURES)))
 

@@ -56,6 +56,7 @@ def test_defaults_are_those_of_the_design(file) -> None:
         "intervals": False,
         "intervalLevel": 0.9,
         "strategy": "auto",
+        "checkpointPath": None,
     }
     assert config.checks.model_dump() == {
         "srm_alpha": 0.001,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from spark_uplift.core import binning, prediction, tree_kernel, warmup
+from spark_uplift.core import binning, counting, prediction, tree_kernel, warmup
 from spark_uplift.criteria import registry
 
 KERNELS = (
@@ -13,6 +13,8 @@ KERNELS = (
     prediction._predict,
     prediction._squares,
     prediction._leaves,
+    counting._count_tree,
+    counting._gather_tree,
     tree_kernel.fill_bag,
     tree_kernel.fill_leaves,
     tree_kernel.grow,

@@ -41,7 +41,8 @@ def test_defaults_are_those_of_the_design():
         "criterion": "gradient", "normalization": "paper", "numTrees": 100, "maxDepth": 7, "maxBins": 64,
         "minInstancesPerNode": 200, "minInstancesPerArm": 20, "nReg": 100.0, "shrinkage": 500.0,
         "subsamplingRate": 1.0, "bootstrap": True, "featureSubsetStrategy": "auto", "honest": False,
-        "intervals": False, "intervalLevel": 0.9, "strategy": "auto", "seed": 1, "idCol": None, "weightCol": None,
+        "intervals": False, "intervalLevel": 0.9, "strategy": "auto", "checkpointPath": None, "seed": 1,
+        "idCol": None, "weightCol": None,
         "propensityCol": None, "clusterCol": None, "upliftCol": "uplift", "recommendedCol": "recommended",
     }  # fmt: skip
     assert {name: plain.value(name) for name in expected} == expected
@@ -113,7 +114,7 @@ BAD = {
     "subsamplingRate": (0.0, r"a number in \(0, 1\]"),
     "intervalLevel": (1.0, r"a number in \(0, 1\)"),
     "featureSubsetStrategy": ("some", "'auto', 'all', 'sqrt', 'onethird' or a number above 0"),
-    "strategy": ("data", r"one of \['auto', 'tree_parallel'\]"),
+    "strategy": ("data", r"one of \['auto', 'tree_parallel', 'data_parallel'\]"),
     "criterion": ("entropy", "one of kl, ed, chi"),
 }
 
