@@ -140,7 +140,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         def dying(self: Checkpoint, step: int, state: dict[str, Any]) -> None:
             save(self, step, state)
             if step == steps:
-                raise KilledError
+                raise KilledError("while training")
 
         monkeypatch.setattr(Checkpoint, "save", dying)
 
@@ -163,7 +163,7 @@ def test_training_goes_on_where_it_was_killed(
     settings = {"treatmentCol": "arms", "strategy": "data_parallel", "checkpointPath": str(tmp_path)}
     with monkeypatch.context():
         killed_after(steps)
-        with pytest.raises(KilledError):
+        with pytest.raises(KilledError, match="while training"):
             digest(few_blocks, **settings)
     monkeypatch.undo()
     assert states(tmp_path) == list(range(steps + 1))
@@ -210,7 +210,7 @@ def test_damaged_states_and_blocks_are_not_used(
     within(COUNT_ONLY)
     settings = {"treatmentCol": "arms", "strategy": "data_parallel", "checkpointPath": str(tmp_path)}
     killed_after(2)
-    with pytest.raises(KilledError):
+    with pytest.raises(KilledError, match="while training"):
         digest(few_blocks, **settings)
     monkeypatch.undo()
     monkeypatch.setattr(plan.Limits, "of", classmethod(lambda cls, slots: COUNT_ONLY))

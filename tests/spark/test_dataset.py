@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from spark_uplift.core import histogram, records
 from spark_uplift.core.dtypes import PACKED, UNIT, WEIGHTED
 from spark_uplift.errors import ColumnNotFoundError, DataError, ModelError
-from spark_uplift.spark import profile, tree_parallel
+from spark_uplift.spark import profile, train, tree_parallel
 from spark_uplift.spark.columns import Columns
 from spark_uplift.spark.dataset import Dataset, prepare
 from tests.oracles import binning as oracle
