@@ -28,13 +28,16 @@ __all__ = [
     "Driver",
     "connect_server",
     "environment",
+    "events",
     "executor_host",
     "executor_pids",
     "free_port",
+    "kill_busy_executor",
     "kill_executor",
     "run_driver",
     "standalone",
     "started_driver",
+    "watched",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,10 +254,53 @@ def kill_executor(url: str, pid: int | None = None) -> int:
     return chosen
 
 
+def kill_busy_executor(url: str, ui: int, timeout: float = 60.0) -> int:
+    """SIGKILL an executor while it runs a task, and return its process id.
+
+    Parameters
+    ----------
+    url : str
+        The `standalone` cluster.
+    ui : int
+        Port of the application's web pages, see `watched`.
+    timeout : float
+        How long to wait for a task [seconds].
+    """
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        for pid in _busy_executors(url, ui):
+            os.kill(pid, signal.SIGSTOP)  # its task can't end now, so what the driver hears next is the truth
+            time.sleep(0.3)
+            if pid in _busy_executors(url, ui):
+                return kill_executor(url, pid)
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.01)
+    raise TimeoutError(f"No executor of {url} ran a task within {timeout:g} s.")
+
+
+def watched(ui: int, log: Path) -> dict[str, str]:
+    """Return settings of an application for `kill_busy_executor` and `events`."""
+    return {
+        "spark.ui.enabled": "true",
+        "spark.ui.port": str(ui),
+        "spark.ui.liveUpdate.period": "0",  # say what is, not what was 100 ms ago
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": log.as_uri(),
+        "spark.eventLog.rolling.enabled": "false",
+        "spark.eventLog.compress": "false",
+    }
+
+
+def events(log: Path, kind: str) -> list[dict[str, Any]]:
+    """Return the events of a kind (e.g. ``SparkListenerTaskEnd``) that applications logged in a folder."""
+    lines = [line for file in sorted(log.iterdir()) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [event for event in map(json.loads, lines) if event["Event"] == kind]
+
+
 def executor_host(pid: int) -> str:
-    """Return the loopback address of an executor, by which Spark's own records name it."""
-    command = dict(_commands())[pid]
-    return command[command.index("--hostname") + 1]
+    """Return the loopback address of an executor, by which Spark's own records name it; empty when it has ended."""
+    command = dict(_commands()).get(pid, [])
+    return command[command.index("--hostname") + 1] if "--hostname" in command else ""
 
 
 def _spark(program: str, *args: str) -> list[str]:
@@ -303,6 +349,22 @@ def _workers(web: int) -> int | None:
             return int(json.load(answer)["aliveworkers"])
     except OSError:
         return None
+
+
+def _busy_executors(url: str, ui: int) -> list[int]:
+    """Return the executors that run a task, by what the driver's web pages say."""
+    api = f"http://127.0.0.1:{ui}/api/v1/applications"
+    try:
+        with urlopen(api, timeout=5) as answer:
+            application = json.load(answer)[0]["id"]
+        with urlopen(f"{api}/{application}/executors", timeout=5) as answer:
+            found = json.load(answer)
+    except OSError:
+        return []
+    hosts = {
+        row["hostPort"].split(":")[0] for row in found if row["id"] != "driver" and row["activeTasks"] > 0
+    }
+    return [pid for pid in executor_pids(url) if executor_host(pid) in hosts]
 
 
 def _listens(port: int, server: subprocess.Popen[bytes], folder: Path) -> bool:

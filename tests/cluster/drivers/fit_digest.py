@@ -5,8 +5,9 @@ One argument, a JSON object; all of it is optional::
     {"master": "spark://…", "conf": {…}, "rows": 2000,
      "fits": {"name": {"partitions": 2, "shuffle": 0, "settings": {…}}}}
 
-``shuffle`` is the seed of the rows' order (0: as they were made), ``settings`` override those of
-`tests.spark.forests`. Prints ``FITTING name`` before each fit, then ``{"digests": {name: …}, "digest": the first}``.
+A fit may have ``rows`` of its own. ``shuffle`` is the seed of the rows' order (0: as they were made), ``settings``
+override those of `tests.spark.forests`. Prints ``FITTING name`` before each fit and ``GROWING name`` when its trees
+begin to grow, then ``{"digests": {name: …}, "digest": the first}``.
 """
 
 from __future__ import annotations
@@ -16,20 +17,34 @@ import sys
 from typing import Any
 
 import spark_uplift as su
+from spark_uplift.learners import forest as learner
 from tests.spark.forests import experiment, forest, to_spark
+
+_TRAIN = learner.train
+
+
+def announce_growth(name: str) -> None:
+    """Say when binning has ended and trees begin to grow."""
+
+    def train(*args: Any) -> Any:
+        print(f"GROWING {name}", flush=True)
+        return _TRAIN(*args)
+
+    learner.train = train
 
 
 def main(argv: list[str]) -> int:
     """Fit what the argument asks for."""
     asked: dict[str, Any] = json.loads(argv[0]) if argv else {}
     spark = su.get_session("fit_digest", master=asked.get("master"), conf=asked.get("conf"))
-    data = experiment(asked.get("rows", 2000))
-    digests = {}
+    digests: dict[str, str] = {}
     for name, fit in (asked.get("fits") or {"default": {}}).items():
+        data = experiment(fit.get("rows", asked.get("rows", 2000)))
         seed = fit.get("shuffle", 0)
         rows = data.sample(frac=1.0, random_state=seed) if seed else data
         df = to_spark(spark, rows, fit.get("partitions", 2))
         print(f"FITTING {name}", flush=True)
+        announce_growth(name)
         digests[name] = forest(**fit.get("settings", {})).fit(df).digest
     print(json.dumps({"digests": digests, "digest": next(iter(digests.values()))}), flush=True)
     spark.stop()
