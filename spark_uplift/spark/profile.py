@@ -8,6 +8,7 @@ only on the units' hashes, so the profile is the same for any partitioning.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,17 +21,24 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spark_uplift.core import sampling
-from spark_uplift.core.binning import FeatureBins, choose_levels, weighted_edges
-from spark_uplift.spark import arrow
+from spark_uplift.core.binning import FeatureBins, choose_levels
+from spark_uplift.spark import arrow, edge_sample
+from spark_uplift.spark.edge_sample import EdgeSample
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-SAMPLE_ROWS = 50_000
-"""Bins are cut from this many rows (all, when there are fewer): a rank error of about 0.2 % at the median."""
+_PARTIAL = "block int, stats string, hashes binary, weights binary, numbers binary, told bigint"
+_MERGED = "block int, profile string"
+_SENT = pa.schema(
+    [
+        ("block", pa.int32()), ("stats", pa.string()), ("hashes", pa.binary()), ("weights", pa.binary()),
+        ("numbers", pa.binary()), ("told", pa.int64()),
+    ]
+)  # fmt: skip
+_REDUCED = pa.schema([("block", pa.int32()), ("profile", pa.string())])
+_LOG = logging.getLogger(__name__)
 
-_PARTIAL = "stats string, hashes binary, weights binary, numbers binary"
-_MERGED = "profile string"
 LEVEL_LIMIT = 100_000
 """A text column with more levels than this is taken for an id."""
 
@@ -141,19 +149,21 @@ def _count_values(array: pa.Array) -> Counter[str]:
 
 
 class _Task:
-    """One task's state: its tally and its bottom-k sample."""
+    """One task's state: its tally and its sample."""
 
     def __init__(
-        self, names: list[str], categorical: list[bool], weighted: bool, logged: bool, key: np.uint64
+        self,
+        names: list[str],
+        categorical: list[bool],
+        weighted: bool,
+        logged: bool,
+        key: np.uint64,
+        rows: int = edge_sample.SAMPLE_ROWS,
     ):
         self.names, self.categorical = names, categorical
-        self.weighted, self.logged, self.key = weighted, logged, key
+        self.weighted, self.logged = weighted, logged
         self.tally = Tally()
-        self.hashes: list[npt.NDArray[np.uint64]] = []
-        self.weights: list[npt.NDArray[np.float64]] = []
-        self.numbers: list[npt.NDArray[np.float64]] = []
-        self.kept = 0
-        self.limit = np.uint64(2**64 - 1)
+        self.sample = EdgeSample(key, rows)
 
     def add(self, batch: pa.RecordBatch) -> None:
         tally, rows = self.tally, batch.num_rows
@@ -185,7 +195,7 @@ class _Task:
                 content.append(_paired(units, values))
                 columns.append(values)
         tally.content = (tally.content + sum((i + 1) * part for i, part in enumerate(content))) % 2**64
-        self._sample(units, weights, columns)
+        self.sample.add(units, weights, columns)
 
     def _add_labels(self, y: npt.NDArray[np.float64]) -> None:
         tally = self.tally
@@ -212,104 +222,65 @@ class _Task:
         tally.weight_sum += exact_sum(weights)
         return weights
 
-    def _sample(
-        self,
-        units: npt.NDArray[np.uint64],
-        weights: npt.NDArray[np.float64],
-        columns: list[npt.NDArray[np.float64]],
-    ) -> None:
-        out = np.empty(units.size, np.uint64)
-        sampling._mix(self.key, units, out)
-        keep = np.flatnonzero(out <= self.limit)
-        if keep.size == 0 or not columns:
-            return
-        self.hashes.append(out[keep])
-        self.weights.append(weights[keep])
-        self.numbers.append(np.column_stack([values[keep] for values in columns]))
-        self.kept += keep.size
-        if self.kept > 2 * SAMPLE_ROWS:
-            self._shrink()
 
-    def _shrink(self) -> None:
-        hashes, weights, numbers = self.sample()
-        self.limit, keep = bottom(hashes)
-        self.hashes, self.weights, self.numbers = [hashes[keep]], [weights[keep]], [numbers[keep]]
-        self.kept = int(keep.sum())
+def _quota(complete: bool) -> int:
+    """Return how many rows this task sends. Which ones make the sample does not depend on it, see `edge_sample`."""
+    from pyspark import TaskContext
 
-    def sample(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        if not self.hashes:
-            n_numeric = self.categorical.count(False)
-            return np.empty(0, np.uint64), np.empty(0), np.empty((0, n_numeric))
-        return np.concatenate(self.hashes), np.concatenate(self.weights), np.concatenate(self.numbers)
-
-
-def bottom(hashes: npt.NDArray[np.uint64]) -> tuple[np.uint64, npt.NDArray[np.bool_]]:
-    """Return the limit hash of a bottom-k sample, and which rows are in it: all of a unit's rows, or none."""
-    if hashes.size <= SAMPLE_ROWS:
-        return np.uint64(2**64 - 1), np.ones(hashes.size, np.bool_)
-    limit = np.partition(hashes, SAMPLE_ROWS - 1)[SAMPLE_ROWS - 1]
-    return limit, hashes <= limit
+    context = None if complete else TaskContext.get()
+    return edge_sample.quota(None if context is None else context.partitionId())
 
 
 def _make_task(
-    names: list[str], categorical: list[bool], weighted: bool, logged: bool, seed: int
+    names: list[str], categorical: list[bool], weighted: bool, logged: bool, seed: int, complete: bool = True
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    schema = pa.schema(
-        [("stats", pa.string()), ("hashes", pa.binary()), ("weights", pa.binary()), ("numbers", pa.binary())]
-    )
     key = sampling.stream_key(seed, sampling.EDGES, 0)
+    n_numeric = categorical.count(False)
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        task = _Task(names, categorical, weighted, logged, key)
+        task = _Task(names, categorical, weighted, logged, key, _quota(complete))
         for batch in batches:
             task.add(batch)
         if task.tally.rows == 0:
             return
-        if task.kept > SAMPLE_ROWS:
-            task._shrink()
-        hashes, weights, numbers = task.sample()
-        row: list[Any] = [
-            [task.tally.to_json()],
-            [hashes.tobytes()],
-            [weights.tobytes()],
-            [numbers.tobytes()],
-        ]
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(c, f.type) for c, f in zip(row, schema, strict=True)], schema=schema
-        )
+        task.sample.shrink()
+        hashes, weights, numbers = task.sample.rows(n_numeric)
+        told = int(task.sample.limit.view(np.int64))
+        for block, part in enumerate(edge_sample.blocks(n_numeric)):
+            row: list[Any] = [
+                [block],
+                [task.tally.to_json() if block == 0 else None],
+                [hashes.tobytes()],
+                [weights.tobytes()],
+                [numbers[:, part].tobytes()],
+                [told],
+            ]
+            columns = [pa.array(c, f.type) for c, f in zip(row, _SENT, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=_SENT)
 
     return work
 
 
-def _make_reducer(
-    names: list[str], categorical: list[bool], max_bins: int, weighted: bool
-) -> Callable[[pa.Table], pa.Table]:
-    schema = pa.schema([("profile", pa.string())])
+def _make_reducer(categorical: list[bool], max_bins: int, weighted: bool) -> Callable[[pa.Table], pa.Table]:
+    parts = edge_sample.blocks(categorical.count(False))
+    widths = [len(range(categorical.count(False))[part]) for part in parts]
 
     def reduce(table: pa.Table) -> pa.Table:
+        block = table.column("block")[0].as_py()
         tally = Tally()
         for text in table.column("stats").to_pylist():
-            tally.merge(Tally.from_json(text))
-        n_numeric = categorical.count(False)
+            if text is not None:
+                tally.merge(Tally.from_json(text))
         hashes = np.concatenate([arrow.binary(v, np.uint64) for v in table.column("hashes")])
         weights = np.concatenate([arrow.binary(v, np.float64) for v in table.column("weights")])
         numbers = np.concatenate([arrow.binary(v, np.float64) for v in table.column("numbers")])
-        numbers = numbers.reshape(-1, n_numeric) if n_numeric else np.empty((hashes.size, 0))
-        _, keep = bottom(hashes)
-        hashes, weights, numbers = hashes[keep], weights[keep], numbers[keep]
-        columns = iter(range(n_numeric))
-        cuts: list[Any] = []
-        for category in categorical:
-            if category:
-                cuts.append(None)
-                continue
-            values = numbers[:, next(columns)]
-            if weighted:  # the order of a float sum must not depend on the partitioning
-                order = np.lexsort((values, weights, hashes))
-                cuts.append(weighted_edges(values[order], weights[order], max_bins))
-            else:
-                cuts.append(weighted_edges(values, None, max_bins))
-        return pa.table({"profile": [json.dumps({"tally": tally.to_json(), "cuts": cuts})]}, schema=schema)
+        numbers = numbers.reshape(hashes.size, widths[block])
+        told = table.column("told").to_numpy().view(np.uint64)
+        cuts = edge_sample.cut(hashes, weights, numbers, told, max_bins, weighted)
+        found = {"tally": tally.to_json() if block == 0 else None, "cuts": cuts}
+        return pa.table(
+            {"block": pa.array([block], pa.int32()), "profile": [json.dumps(found)]}, schema=_REDUCED
+        )
 
     return reduce
 
@@ -338,22 +309,22 @@ def profile(
     DataError
         When a category has too many levels.
     """
-    from pyspark.sql import functions as F
-
     from spark_uplift.errors import DataError
 
     listed = list(names)
-    partial = frame.mapInArrow(_make_task(listed, categorical, weighted, logged, seed), _PARTIAL)
-    merged = (
-        partial.withColumn("g", F.lit(0))
-        .groupBy("g")
-        .applyInArrow(_make_reducer(listed, categorical, max_bins, weighted), _MERGED)
-    )
-    found = merged.collect()
+    reducer = _make_reducer(categorical, max_bins, weighted)
+    found: list[dict[str, Any]] = []
+    for complete in (False, True):
+        task = _make_task(listed, categorical, weighted, logged, seed, complete)
+        merged = frame.mapInArrow(task, _PARTIAL).groupBy("block").applyInArrow(reducer, _MERGED).collect()
+        found = [json.loads(row["profile"]) for row in sorted(merged, key=lambda row: row["block"])]
+        if all(block["cuts"] is not None for block in found):
+            break
+        _LOG.info("partitions are of very unequal size: the rows to cut bins from are gathered once more")
     if not found:
         return Profile(Tally(), tuple(FeatureBins(name) for name in names))
-    state = json.loads(found[0]["profile"])
-    tally = Tally.from_json(state["tally"])
+    tally = Tally.from_json(found[0]["tally"])
+    numeric = iter([cuts for block in found for cuts in block["cuts"]])
     features: list[FeatureBins] = []
     # Tasks stop counting on their own; what one alone would have told must not depend on how many there were.
     faults = [
@@ -362,12 +333,12 @@ def profile(
         for name, counts in tally.levels.items()
         if name in tally.overflowing or len(counts) > LEVEL_LIMIT
     ]
-    for name, category, cuts in zip(names, categorical, state["cuts"], strict=True):
+    for name, category in zip(names, categorical, strict=True):
         try:
             features.append(
                 choose_levels(name, tally.levels.get(name, {}))
                 if category
-                else FeatureBins(name, tuple(cuts))
+                else FeatureBins(name, tuple(next(numeric)))
             )
         except ValueError as error:
             faults.append(str(error))

@@ -250,3 +250,28 @@ def test_a_text_column_that_is_an_id(monkeypatch, units):
 def test_a_constant_feature_is_worth_a_warning(units, caplog):
     packed(units.withColumn("age", F.lit(40)))
     assert "The feature column 'age' is constant and can't be split on." in caplog.text
+
+
+def test_a_sample_that_is_not_whole_is_gathered_again(units, monkeypatch, caplog):
+    """Partitions of very unequal size; here the first reducer says so."""
+    caplog.set_level("INFO", logger="spark_uplift")
+    expected = packed(units).features
+
+    def incomplete(*given: Any) -> Any:
+        quotas.append(given[-1])
+        return make_task(*given)
+
+    make_task, quotas = profile._make_task, []
+    monkeypatch.setattr(profile, "_make_task", incomplete)
+    loads = profile.json.loads
+
+    def first_is_short(text: str) -> Any:
+        found = loads(text)
+        if len(quotas) == 1 and "cuts" in found:
+            found["cuts"] = None
+        return found
+
+    monkeypatch.setattr(profile.json, "loads", first_is_short)
+    assert packed(units).features == expected
+    assert quotas == [False, True]
+    assert "gathered once more" in caplog.text

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from spark_uplift.core import sampling
-from spark_uplift.spark import profile
+from spark_uplift.spark import edge_sample, profile
 from spark_uplift.spark.profile import Tally
 
 ROWS = 1000
@@ -32,12 +32,16 @@ def table(seed: int = 0) -> pa.Table:
     return pa.table(columns)
 
 
-def run(parts: list[pa.Table], weighted: bool) -> dict:
+def run(parts: list[pa.Table], weighted: bool, quotas: list[int] | None = None) -> dict:
     """What the driver gets when the rows lie in these parts, read in batches of 64."""
     names, categorical = ["x", "town"], [False, True]
-    task = profile._make_task(names, categorical, weighted, weighted, 1)
-    partial = [batch for part in parts for batch in task(iter(part.to_batches(max_chunksize=64)))]
-    merged = profile._make_reducer(names, categorical, 16, weighted)(pa.Table.from_batches(partial))
+    partial = []
+    for i, part in enumerate(parts):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(profile, "_quota", lambda _, i=i: quotas[i] if quotas else edge_sample.SAMPLE_ROWS)
+            task = profile._make_task(names, categorical, weighted, weighted, 1)
+            partial += list(task(iter(part.to_batches(max_chunksize=64))))
+    merged = profile._make_reducer(categorical, 16, weighted)(pa.Table.from_batches(partial))
     return json.loads(merged.column("profile")[0].as_py())
 
 
@@ -46,7 +50,7 @@ def run(parts: list[pa.Table], weighted: bool) -> dict:
 def test_neither_the_division_nor_the_order_of_rows_matters(
     monkeypatch: pytest.MonkeyPatch, weighted: bool, sample: int
 ) -> None:
-    monkeypatch.setattr(profile, "SAMPLE_ROWS", sample)
+    monkeypatch.setattr(edge_sample, "SAMPLE_ROWS", sample)
     rows = table()
     whole = run([rows], weighted)
     order = np.random.default_rng(1).permutation(ROWS)
@@ -54,7 +58,7 @@ def test_neither_the_division_nor_the_order_of_rows_matters(
     again = run(parts, weighted)
     assert again["cuts"] == whole["cuts"]
     assert len(whole["cuts"][0]) == 15
-    assert whole["cuts"][1] is None
+    assert len(whole["cuts"]) == 1
     assert Tally.from_json(again["tally"]) == Tally.from_json(whole["tally"])
 
 
@@ -78,28 +82,60 @@ def test_a_task_without_rows_says_nothing() -> None:
     assert list(task(iter([]))) == []
 
 
-def test_a_bottom_k_sample_takes_all_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile, "SAMPLE_ROWS", 3)
-    limit, keep = profile.bottom(np.array([9, 5, 7, 5, 1, 5], np.uint64))
+def test_a_bottom_k_sample_takes_all_of_a_unit() -> None:
+    limit, keep = edge_sample.bottom(np.array([9, 5, 7, 5, 1, 5], np.uint64), 3)
     assert limit == 5
     assert keep.tolist() == [False, True, False, True, True, True]
-    assert profile.bottom(np.array([9, 5], np.uint64))[1].all()
+    assert edge_sample.bottom(np.array([9, 5], np.uint64), 3)[0] == edge_sample.EVERYTHING
+    assert edge_sample.bottom(np.array([9, 5], np.uint64), 2)[0] == 9
 
 
-def test_the_sample_is_the_rows_of_the_smallest_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile, "SAMPLE_ROWS", 100)
+def test_the_sample_is_the_rows_of_the_smallest_hashes() -> None:
     rows = table()
     key = sampling.stream_key(1, sampling.EDGES, 0)
-    task = profile._Task(["x", "town"], [False, True], False, False, key)
+    task = profile._Task(["x", "town"], [False, True], False, False, key, 100)
     for batch in rows.to_batches(max_chunksize=50):
         task.add(batch)
-    task._shrink()
-    hashes, _, numbers = task.sample()
+    task.sample.shrink()
+    hashes, _, numbers = task.sample.rows(1)
     drawn = np.empty(ROWS, np.uint64)
     sampling._mix(key, rows.column("unit").to_numpy().view(np.uint64), drawn)
     wanted = drawn <= np.sort(drawn)[99]
     assert sorted(hashes.tolist()) == sorted(drawn[wanted].tolist())
+    assert task.sample.limit == np.sort(drawn)[99]
     np.testing.assert_array_equal(np.sort(numbers[:, 0]), np.sort(rows.column("f0").to_numpy()[wanted]))
+
+
+def test_tasks_that_send_less_cut_the_same_bins_or_say_that_they_can_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(edge_sample, "SAMPLE_ROWS", 200)
+    rows = table()
+    parts = [rows.slice(first, 100) for first in range(0, ROWS, 100)]
+    whole = run([rows], True)
+    again = run(parts, True, [60] * 10)
+    assert again["cuts"] == whole["cuts"]
+    assert run(parts, True, [200] * 9 + [5])["cuts"] is None
+
+
+def test_later_tasks_send_fewer_rows() -> None:
+    sent = [edge_sample.quota(partition) for partition in range(5000)]
+    assert sent[:3] == [edge_sample.SAMPLE_ROWS] * 3
+    assert sent == sorted(sent, reverse=True)
+    tasks = np.arange(1, 5001)
+    assert all(
+        sent[n - 1] > edge_sample.SAMPLE_ROWS / n + 5 * np.sqrt(edge_sample.SAMPLE_ROWS / n)
+        for n in tasks[3:]
+    )
+    assert sum(sent) < 40 * edge_sample.SAMPLE_ROWS
+    assert edge_sample.quota(None) == edge_sample.SAMPLE_ROWS
+
+
+def test_features_go_in_blocks() -> None:
+    for n in (0, 1, 8, 9, 500):
+        parts = edge_sample.blocks(n)
+        assert [i for part in parts for i in range(n)[part]] == list(range(n))
+        assert len(parts) == max(1, -(-n // edge_sample.BLOCK_FEATURES))
 
 
 def test_exact_sums_do_not_depend_on_the_order() -> None:
