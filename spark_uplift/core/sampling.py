@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,7 @@ def mix(seed: int, purpose: int, index: int, units: U64) -> U64:
     return out
 
 
+@lru_cache(maxsize=64)  # asked for again for every block and tree
 def count_thresholds(bootstrap: bool, rate: float) -> U64:
     """Return the inverse-CDF table that turns a uniform draw into a number of copies of a row.
 

@@ -154,10 +154,11 @@ def make_gatherer(spec: ForestSpec, group: bytes, bucket_of: npt.NDArray[np.int6
 
 
 def _by_bucket(words: U64, places: npt.NDArray[np.int64], bucket_of: npt.NDArray[np.int64]) -> Iterator[Any]:
-    order = np.argsort(bucket_of[places], kind="stable")
-    numbers, first = np.unique(bucket_of[places][order], return_index=True)
+    buckets = bucket_of[places]
+    order = np.argsort(buckets, kind="stable")
+    numbers, first = np.unique(buckets[order], return_index=True)
     for number, rows in zip(numbers.tolist(), np.split(order, first[1:]), strict=True):
-        columns = [[number], [places[rows].tobytes()], [words[rows].tobytes()]]
+        columns = [[number], [places[rows].astype(np.int32).tobytes()], [words[rows].tobytes()]]
         arrays = [pa.array(c, f.type) for c, f in zip(columns, _GATHERED, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=_GATHERED)
 
@@ -169,7 +170,7 @@ def make_finisher(spec: ForestSpec, criterion: str, nodes: bytes) -> Reducer:
 
     def finish(table: pa.Table) -> pa.Table:
         gain, packed = registry.get(criterion).gain, decisions.arrays_from_bytes(nodes)
-        places = np.concatenate([arrow.binary(v, np.int64) for v in table.column("places")])
+        places = np.concatenate([arrow.binary(v, np.int32) for v in table.column("places")])
         words = np.concatenate([arrow.binary(v, np.uint64) for v in table.column("words")]).reshape(-1, width)
         batches = []
         order = np.argsort(places, kind="stable")

@@ -24,7 +24,7 @@ STRATEGIES = ("auto", TREE_PARALLEL, DATA_PARALLEL)
 # Measured on one core (docs/scaling.md): nanoseconds a row.
 _DRAW_NS = 4.0  # every row of the data, for each tree of a pass
 _COUNT_NS = 10.0  # a row of an open node: walk and histogram
-_SHIP_NS = 90.0  # a row of an open node: gather, shuffle, lay side by side
+_SHIP_NS = 450.0  # a row of an open node: gather, shuffle, lay side by side
 _GROW_NS = 6.0  # a row and level in the fused kernel
 _PASS_NS = 0.6e9  # a pass, whatever it counts: scheduling, start, shuffle, collect
 
