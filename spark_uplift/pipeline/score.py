@@ -2,82 +2,151 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spark_uplift.core.forest import Forest
 from spark_uplift.errors import ColumnNotFoundError, DataError
 from spark_uplift.learners.forest import UpliftForestModel
-from spark_uplift.pipeline.audit import public_text, recorded
+from spark_uplift.pipeline.audit import JobRecord, public_text, recorded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.train import trained
-from spark_uplift.spark import tables
+from spark_uplift.spark import rank, recipients, tables
 from spark_uplift.spark.columns import column, is_number
 from spark_uplift.spark.keep import kept
 from spark_uplift.spark.parallel import side_by_side
-from spark_uplift.spark.quarantine import content_hash
-from spark_uplift.spark.rank import with_rank
-from spark_uplift.spark.source import feature_columns
-from spark_uplift.spark.versions import open_rows
+from spark_uplift.spark.snapshot import Snapshot, open_snapshot, unreadable
+from spark_uplift.spark.source import arm_text
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 OWN_LIST = "experiment"
-_NO_ID, _AGAIN = "null_unit_id", "duplicate_unit"
-_DETAILS = {_NO_ID: "null, expected an id", _AGAIN: "the unit has another row, which is kept"}
+_NO_ID, _AGAIN, _INFINITE = "null_unit_id", "duplicate_unit", "infinite_feature"
+_DETAILS = {
+    _NO_ID: "null, expected an id",
+    _AGAIN: "the unit has another row, which is kept",
+    _INFINITE: "infinite, expected a finite number or null",
+}
+
+
+@dataclass(frozen=True)
+class Recipients:
+    """A list to score.
+
+    Attributes
+    ----------
+    list_id : str
+        Its name and version.
+    rows : DataFrame
+        unit_id (text), its hash, and the features in the forest's order: nothing else is read.
+    id_column : str or None
+        What the id is called in the list.
+    snapshot : Snapshot or None
+        None for the experiment's own rows.
+    """
+
+    list_id: str
+    rows: DataFrame
+    id_column: str | None
+    snapshot: Snapshot | None
 
 
 def score(context: RunContext) -> int:
     """Write ``uplift_scores``, one row a recipient; return how many.
 
-    Without a configured list the experiment's own usable rows are scored. Of a list, rows without an id and second rows
-    of the same id are put into quarantine; what came in must equal what was scored and what was set aside.
+    Without a configured list the experiment's own usable rows are scored. Of a list, rows without an id, with an
+    infinite feature and second rows of the same id are put into quarantine; what came in must equal what was scored
+    and what was set aside, before anything is written and in the tables afterwards.
     """
     with recorded(context, "score") as record:
         model, model_id = trained(context)
-        recipients, list_id = _recipients(context, model)
-        good, bad = _divided(recipients, list_id != OWN_LIST)
-        with kept(model.transform(good)) as scored:
-            record.rows_in, ranked = side_by_side(
-                recipients.count, lambda: with_rank(scored, model.value("upliftCol"), "unit_id")
-            )
+        listed = _recipients(context, model)
+        record.inputs["list"] = listed.list_id
+        with _file_named(listed.list_id):
+            record.rows_in = listed.rows.count()
             if record.rows_in == 0:
                 raise DataError(
-                    f"The list '{list_id}' must have recipients. Got none. Hint: check its path and filters."
+                    f"The list '{listed.list_id}' must have recipients. Got none. Hint: check its path and filters."
                 )
-            rows = _score_rows(ranked, model_id, list_id)
-            _, record.rows_quarantined = side_by_side(
-                lambda: context.write(rows, "uplift_scores", model_id=model_id, list_id=list_id),
-                lambda: _set_aside(context, list_id, bad),
-            )
-        record.rows_out = _written(context, model_id, list_id)
-        if record.rows_in != record.rows_out + record.rows_quarantined:
-            raise DataError(
-                f"The list '{list_id}' must not change while it is scored: {record.rows_in} recipients came in, but "
-                f"{record.rows_out} were scored and {record.rows_quarantined} set aside. Hint: run the job again."
-            )
+            _score(context, record, listed, model, model_id)
         record.digest = model.digest
         record.outputs = {
             "uplift_scores": str(tables.version(context.spark, context.warehouse, "uplift_scores")),
             "model_id": model_id,
-            "list_id": list_id,
+            "list_id": listed.list_id,
         }
         record.message = f"{record.rows_out} recipients scored, {record.rows_quarantined} set aside"
-    return int(record.rows_out)
+    return int(record.rows_out or 0)
 
 
-def _score_rows(ranked: DataFrame, model_id: str, list_id: str) -> DataFrame:
+def _score(
+    context: RunContext, record: JobRecord, listed: Recipients, model: UpliftForestModel, model_id: str
+) -> None:
+    """Score, rank and write; fill in the record's numbers."""
+    forest, list_id = model.forest, listed.list_id
+    level = model.value("intervalLevel") if forest.little_bags else None
+    arms = len(forest.treatments)
+    parts = recipients.number_of_parts(int(record.rows_in or 0))
+    with ExitStack() as stack:
+        with recipients.unmeasured_batches(context.spark, len(forest.features)):
+            packed = recipients.packed(listed.rows, forest, parts, level)
+            packed = stack.enter_context(kept(packed, on_disk=True))
+            counted = rank.tally(packed)
+        if listed.snapshot is not None:
+            listed.snapshot.require_unchanged()
+        _require_sum(list_id, record.rows_in, counted.good, counted.aside, "Nothing was written.")
+        ranked = rank.ranked(packed, counted, arms, arms if level is None else 3 * arms)
+        rows = _score_rows(ranked, forest, model_id, list_id)
+        side_by_side(
+            lambda: context.write(rows, "uplift_scores", model_id=model_id, list_id=list_id),
+            lambda: _set_aside(context, listed, packed, forest),
+        )
+    record.rows_out = _rows(context, "uplift_scores", {"model_id": model_id, "list_id": list_id})
+    record.rows_quarantined = 0
+    if listed.snapshot is not None:
+        record.rows_quarantined = _rows(context, "quarantine", {"run_id": _quarantine_key(context, listed)})
+    _require_sum(list_id, record.rows_in, record.rows_out, record.rows_quarantined, "Another job wrote too.")
+
+
+def _require_sum(list_id: str, rows_in: int | None, scored: int, aside: int, remark: str) -> None:
+    if rows_in != scored + aside:
+        raise DataError(
+            f"The list '{list_id}' must not change while it is scored: {rows_in} recipients came in, but {scored} were "
+            f"scored and {aside} set aside. {remark} Hint: run the job again."
+        )
+
+
+@contextmanager
+def _file_named(list_id: str) -> Iterator[None]:
+    """Name the file of the list that can't be read, if that is what went wrong."""
+    try:
+        yield
+    except Exception as error:
+        file = unreadable(error)
+        if file is None:
+            raise
+        raise DataError(
+            f"The list '{list_id}' must have files that can be read whole. Got {file} instead, which is broken, gone, "
+            "or in another format. No scores were written. Hint: write that file anew, or take it away."
+        ) from error
+
+
+def _score_rows(ranked: DataFrame, forest: Forest, model_id: str, list_id: str) -> DataFrame:
     from pyspark.sql import functions as F
 
-    has_interval = "uplift_lower" in ranked.columns
-    empty = F.lit(None).cast("array<double>")
+    names = F.array(*[F.lit(name) for name in forest.treatments])
+    best = F.element_at(names, F.col("arm") + 1)
     return ranked.select(
         F.lit(model_id).alias("model_id"),
         F.lit(list_id).alias("list_id"),
         "unit_id",
         "uplift",
-        (F.col("uplift_lower") if has_interval else empty).alias("uplift_lower"),
-        (F.col("uplift_upper") if has_interval else empty).alias("uplift_upper"),
-        "recommended",
+        "uplift_lower",
+        "uplift_upper",
+        F.when(F.col("best_uplift") > 0, best).otherwise(F.lit(forest.control)).alias("recommended"),
         "best_uplift",
         "rank",
         "decile",
@@ -85,26 +154,35 @@ def _score_rows(ranked: DataFrame, model_id: str, list_id: str) -> DataFrame:
     )
 
 
-def _recipients(context: RunContext, model: UpliftForestModel) -> tuple[DataFrame, str]:
-    """Return the recipients with ``unit_id`` and the features, and the list's name."""
-    wanted = [bins.name for bins in model.forest.features]
-    config = context.config.score
+def _recipients(context: RunContext, model: UpliftForestModel) -> Recipients:
+    """Open the list, or the experiment's own usable rows.
+
+    Raises
+    ------
+    DataError
+        When the id is not configured, or a feature has another type than in training.
+    ColumnNotFoundError
+        When the list lacks columns.
+    """
+    config, forest = context.config.score, model.forest
     if config.path is None and config.table is None:
         view = context.rows("training_view", "prepare")
-        return view.select("unit_id", *[column(name) for name in wanted]), OWN_LIST
-    frame, name, version = open_rows(context.spark, config, section="score")
+        return Recipients(OWN_LIST, _columns(view, "unit_id", forest), context.source.id, None)
     unit = context.source.id
     if unit is None:
         raise DataError(
             "Scoring a list must have the unit's id. Got a configuration without 'experiment.id' instead. "
             "Hint: set experiment.id to the column of the list that identifies a recipient."
         )
-    missing = [c for c in [unit, *wanted] if c not in frame.columns]
-    if missing:
-        raise ColumnNotFoundError.of(missing, frame.columns)
-    categorical = [bins.name for bins in model.forest.features if bins.categorical]
+    snapshot = open_snapshot(context.spark, config)
+    frame = snapshot.df
     kinds = {field.name: field.dataType for field in frame.schema.fields}
-    texts = [name for name in wanted if name not in categorical and not is_number(kinds[name])]
+    missing = [c for c in [unit, *(bins.name for bins in forest.features)] if c not in kinds]
+    if missing:
+        raise ColumnNotFoundError.of(missing, list(kinds))
+    texts = [
+        bins.name for bins in forest.features if not bins.categorical and not is_number(kinds[bins.name])
+    ]
     if texts:
         raise DataError(
             [
@@ -113,49 +191,51 @@ def _recipients(context: RunContext, model: UpliftForestModel) -> tuple[DataFram
                 for c in texts
             ]
         )
-    features = feature_columns(frame, wanted, categorical)
-    return frame.select(column(unit).cast("string").alias("unit_id"), *features), public_text(
-        f"{name}@{version}"
-    )
+    list_id = public_text(f"{snapshot.name}@{snapshot.version}")
+    return Recipients(list_id, _columns(frame, unit, forest), unit, snapshot)
 
 
-def _divided(recipients: DataFrame, foreign: bool) -> tuple[DataFrame, DataFrame | None]:
-    """Return the rows to score and the marked rest; the experiment's own rows were divided by ``prepare``."""
-    from pyspark.sql import Window
+def _columns(frame: DataFrame, unit: str, forest: Forest) -> DataFrame:
+    """Return what is read of a list; a missing number may be null or NaN."""
     from pyspark.sql import functions as F
 
-    if not foreign:
-        return recipients, None
-    # Which of several rows of a unit is kept must not depend on their order: the one whose content hashes lowest.
-    content = content_hash(recipients.columns)
-    # Rows without an id must not meet in one giant group.
-    unit = F.coalesce(F.col("unit_id"), F.concat(F.lit("\0"), F.hex(content)))
-    marked = recipients.withColumn("__row", F.row_number().over(Window.partitionBy(unit).orderBy(content)))
-    again = F.when(F.col("__row") > 1, F.lit(_AGAIN))
-    marked = marked.withColumn("__reason", F.when(F.col("unit_id").isNull(), F.lit(_NO_ID)).otherwise(again))
-    good, bad = marked.where("__reason IS NULL"), marked.where("__reason IS NOT NULL")
-    return good.drop("__reason", "__row"), bad
+    kinds = {field.name: field.dataType for field in frame.schema.fields}
+    text = column(unit).cast("string")
+    features = [
+        (
+            arm_text(bins.name, kinds[bins.name]) if bins.categorical else column(bins.name).cast("double")
+        ).alias(f"f{j}")
+        for j, bins in enumerate(forest.features)
+    ]
+    return frame.select(text.alias("unit_id"), F.xxhash64(text).alias("unit_hash"), *features)
 
 
-def _set_aside(context: RunContext, list_id: str, bad: DataFrame | None) -> int:
+def _set_aside(context: RunContext, listed: Recipients, packed: DataFrame, forest: Forest) -> None:
+    """Write the recipients without a score to ``quarantine``; the experiment's own were divided by ``prepare``."""
     from pyspark.sql import functions as F
 
-    if bad is None:
-        return 0
-    key = f"{context.run_id}/{list_id}"
+    if listed.snapshot is None:
+        return
+    key = _quarantine_key(context, listed)
+    number = F.col("reason")
+    names = F.array(*[F.lit(bins.name) for bins in forest.features])
+    reason = F.when(number == recipients.NO_ID, _NO_ID).when(number == recipients.DUPLICATE, _AGAIN)
     details = F.create_map(*[F.lit(x) for pair in _DETAILS.items() for x in pair])
-    rows = bad.select(
+    rows = recipients.set_aside(packed).select(
         F.lit(key).alias("run_id"),
         "unit_id",
-        F.col("__reason").alias("reason"),
-        F.lit(context.source.id).alias("column_name"),
-        details[F.col("__reason")].alias("detail"),
-        F.current_timestamp().alias("quarantined_at"),
+        reason.otherwise(_INFINITE).alias("reason"),
+        F.when(number > 0, F.element_at(names, number))
+        .otherwise(F.lit(listed.id_column))
+        .alias("column_name"),
     )
+    rows = rows.withColumns({"detail": details[F.col("reason")], "quarantined_at": F.current_timestamp()})
     context.write(rows, "quarantine", run_id=key)
-    return tables.read(context.spark, context.warehouse, "quarantine", {"run_id": key}).count()
 
 
-def _written(context: RunContext, model_id: str, list_id: str) -> int:
-    keys = {"model_id": model_id, "list_id": list_id}
-    return tables.read(context.spark, context.warehouse, "uplift_scores", keys).count()
+def _quarantine_key(context: RunContext, listed: Recipients) -> str:
+    return f"{context.run_id}/{listed.list_id}"
+
+
+def _rows(context: RunContext, name: str, keys: dict[str, str]) -> int:
+    return int(tables.read(context.spark, context.warehouse, name, keys).count())

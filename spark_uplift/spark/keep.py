@@ -1,4 +1,4 @@
-"""Rows kept in memory while they are used several times."""
+"""Rows kept while they are used several times."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def kept(df: DataFrame) -> Iterator[DataFrame]:
-    """Keep the rows within the body, where the platform can; serverless Spark can't, and computes them anew."""
+def kept(df: DataFrame, *, on_disk: bool = False) -> Iterator[DataFrame]:
+    """Keep the rows within the body, where the platform can; serverless Spark can't, and computes them anew.
+
+    Parameters
+    ----------
+    df : DataFrame
+    on_disk : bool
+        On local disks alone, for what would fill the memory.
+    """
+    from pyspark.storagelevel import StorageLevel
+
     try:
-        df.persist()
+        _ = df.persist(StorageLevel.DISK_ONLY) if on_disk else df.persist()
     except Exception:
         yield df
         return

@@ -38,30 +38,38 @@ def lists(values: npt.NDArray[np.float64]) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
 
 
-def _make_scorer(
-    features: tuple[FeatureBins, ...], packed: PackedForest
-) -> Callable[[Iterator[tuple[pa.Array, ...]]], Iterator[pa.Array]]:
-    def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
-        for arrays in batches:
-            yield lists(prediction.predict(packed, encode(features, arrays)))
+def predictor(
+    packed: PackedForest, level: float | None
+) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]:
+    """Return a function from codes to each row's uplifts, then the lower and the upper ends of intervals if any.
 
-    return score
-
-
-def _make_interval_scorer(
-    features: tuple[FeatureBins, ...], packed: PackedForest, level: float
-) -> Callable[[Iterator[tuple[pa.Array, ...]]], Iterator[pa.Array]]:
+    It takes an ndarray of shape (n, F), dtype=uint8, and returns one of shape (n, K) or (n, 3 K), dtype=float64.
+    """
+    if level is None:
+        return lambda codes: prediction.predict(packed, codes)
     sizes = intervals.group_sizes(packed.n_trees, LITTLE_BAG_TREES)  # the last bag may be smaller
 
+    def predict(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        sums = prediction.predict_groups(packed, codes, LITTLE_BAG_TREES)
+        squares = prediction.predict_squares(packed, codes)
+        return np.hstack(intervals.little_bags(sums, squares, sizes, level))
+
+    return predict
+
+
+def _make_scorer(
+    features: tuple[FeatureBins, ...], packed: PackedForest, level: float | None
+) -> Callable[[Iterator[tuple[pa.Array, ...]]], Iterator[pa.Array]]:
+    predict = predictor(packed, level)
+
     def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
         for arrays in batches:
-            codes = encode(features, arrays)
-            sums = prediction.predict_groups(packed, codes, LITTLE_BAG_TREES)
-            squares = prediction.predict_squares(packed, codes)
-            found = intervals.little_bags(sums, squares, sizes, level)
-            yield pa.StructArray.from_arrays(
-                [lists(values) for values in found], ["uplift", "uplift_lower", "uplift_upper"]
-            )
+            found = predict(encode(features, arrays))
+            if level is None:
+                yield lists(found)
+            else:
+                ends = [lists(np.ascontiguousarray(values)) for values in np.split(found, 3, axis=1)]
+                yield pa.StructArray.from_arrays(ends, ["uplift", "uplift_lower", "uplift_upper"])
 
     return score
 
@@ -203,11 +211,13 @@ def score(
     )
     arguments = feature_arguments(df, forest)
     if level is None:
-        scorer = arrow_udf(_make_scorer(forest.features, forest.packed), "array<double>", len(arguments))
+        scorer = arrow_udf(
+            _make_scorer(forest.features, forest.packed, None), "array<double>", len(arguments)
+        )
         out = df.withColumn(uplift_col, scorer(*arguments))
     else:
         kind = "struct<uplift:array<double>,uplift_lower:array<double>,uplift_upper:array<double>>"
-        scorer = arrow_udf(_make_interval_scorer(forest.features, forest.packed, level), kind, len(arguments))
+        scorer = arrow_udf(_make_scorer(forest.features, forest.packed, level), kind, len(arguments))
         found = df.withColumn(_SCORED, scorer(*arguments))
         out = found.withColumns({uplift_col + end: column(_SCORED)["uplift" + end] for end in ends}).drop(
             _SCORED

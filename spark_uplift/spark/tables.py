@@ -33,7 +33,9 @@ __all__ = ["ensure", "exists", "latest_keys", "path", "read", "root", "version",
 
 _PROPERTY_TABLE = "spark_uplift.table"
 _PROPERTY_VERSION = "spark_uplift.schema_version"
+_STATISTICS = "delta.dataSkippingStatsColumns"
 _REFUSED_IN_NAMES = re.compile(r"[ ,;{}()\n\t=]")  # Delta stores such names only with column mapping
+_DISK_FULL = "No space left on device"
 _ATTEMPTS = 5  # writers of other runs may commit in between; each attempt reads the table anew
 
 
@@ -107,12 +109,13 @@ def ensure(spark: SparkSession, warehouse: str | Path, name: str) -> str:
     declared = schemas.table(name)
     comment = declared.comment.replace("\\", "\\\\").replace("'", "\\'")
     cluster = f"CLUSTER BY ({', '.join(declared.clustering)}) " if declared.clustering else ""
+    skipping = f"'{_STATISTICS}' = '{','.join(declared.statistics)}', " if declared.statistics else ""
     try:
         # IF NOT EXISTS: of several jobs that get here together, one creates and the others find it.
         spark.sql(
             f"CREATE TABLE IF NOT EXISTS delta.`{location}` ({declared.ddl}) USING delta {cluster}"
             f"COMMENT '{comment}' TBLPROPERTIES ('{_PROPERTY_TABLE}' = '{name}', "
-            f"'{_PROPERTY_VERSION}' = '{schemas.SCHEMA_VERSION}', "
+            f"'{_PROPERTY_VERSION}' = '{schemas.SCHEMA_VERSION}', {skipping}"
             # Deletion vectors shut out readers that don't know them, and nothing here deletes single rows.
             "'delta.enableDeletionVectors' = 'false')"
         )
@@ -370,6 +373,11 @@ def _not_written(name: str, location: str, error: Exception) -> str:
     hint = ""
     if re.search("DELTA_(FAILED_TO_)?MERGE|INCOMPATIBLE|METADATA_MISMATCH", str(error)):
         hint = " Hint: a column of this name has another type there; choose another warehouse."
+    if _DISK_FULL in str(error):
+        hint = (
+            " There is no space left on the device. The table is as it was; files that were begun are not part of it, "
+            "and VACUUM removes them. Hint: free space, then run the job again."
+        )
     return f"The table {name!r} can't be written at {location}: {_first_line(error)}{hint}"
 
 

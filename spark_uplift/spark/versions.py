@@ -155,6 +155,14 @@ def files_version(path: Path, pattern: str = "*", hashed_bytes: int = HASHED_BYT
     return f"{'sha256' if by_content else 'listing'}:{digest.hexdigest()[:16]}"
 
 
+def read_files(path: Path, kind: str) -> list[Path]:
+    """Return the files that are read at a local path, with a format's name for their ending if others lie there."""
+    if path.is_file():
+        return [path]
+    pattern = _pattern(path, kind) or "*"
+    return sorted(file for file in _data_files(path) if file.match(pattern))
+
+
 def _data_files(folder: Path) -> Iterable[Path]:
     """Return the files that Spark would read: none whose path has a part that starts with _ or a dot."""
     for file in folder.rglob("*"):
@@ -177,7 +185,7 @@ def _open_table(spark: SparkSession, table: str, section: str) -> tuple[DataFram
     try:
         return df, table, _delta_version(spark, quoted)
     except Exception:
-        return df, table, _content_version(df)  # a view, or a table of another format, has no history
+        return df, table, content_version(df)  # a view, or a table of another format, has no history
 
 
 def _delta_version(spark: SparkSession, quoted: str) -> str:
@@ -186,7 +194,7 @@ def _delta_version(spark: SparkSession, quoted: str) -> str:
     return f"delta:{row['version']}"
 
 
-def _content_version(df: DataFrame) -> str:
+def content_version(df: DataFrame) -> str:
     """Return a version from the rows themselves; row order does not matter, equal rows count."""
     row_hash = F.xxhash64(F.to_json(F.struct("*"))).alias("hash")
     found = df.select(row_hash).groupBy("hash").count()
