@@ -20,6 +20,7 @@ from spark_uplift.errors import DataError
 from spark_uplift.spark import arrow
 from spark_uplift.spark.columns import Columns, is_category, training_frame, validate
 from spark_uplift.spark.profile import Profile, Tally, profile, row_weights
+from spark_uplift.spark.slots import parallelism
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -73,6 +74,11 @@ class Dataset:
     weighted: bool
     logged: bool
     content: int
+
+    @property
+    def slots(self) -> int:
+        """Tasks that can run at once, at least 1."""
+        return parallelism(self.frame.sparkSession)
 
     @property
     def block_bytes(self) -> int:

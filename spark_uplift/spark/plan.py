@@ -18,6 +18,9 @@ from spark_uplift.core.growing import ForestSpec
 BROADCAST_BYTES = 256 * 2**20
 """Blocks up to this size are meant for ``tree_parallel`` (design E5)."""
 
+TASK_BYTES = 2**30
+"""A task of a pass reads no more than about so many bytes of packed rows."""
+
 TREE_PARALLEL, DATA_PARALLEL = "tree_parallel", "data_parallel"
 STRATEGIES = ("auto", TREE_PARALLEL, DATA_PARALLEL)
 
@@ -55,9 +58,13 @@ class Limits:
     small_rows: int = 200_000
 
     @classmethod
-    def of(cls, slots: int) -> Limits:
-        """Return the limits of a cluster with that many task slots."""
-        return cls(slots=slots, tasks=2 * slots)
+    def of(cls, slots: int, block_bytes: int = 0) -> Limits:
+        """Return the limits of a cluster with that many task slots.
+
+        What is shuffled grows with the tasks, so there are few. But a cluster that grows on demand has few slots when
+        it is asked: tasks of a GiB of packed rows let it grow.
+        """
+        return cls(slots=slots, tasks=max(2 * slots, -(-block_bytes // TASK_BYTES)))
 
     def bucket_bytes(self, group_bytes: int) -> int:
         """Return the bound of a bucket: what all tasks send of it fits a reducer, and every slot has one to reduce."""

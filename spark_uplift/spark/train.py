@@ -14,7 +14,6 @@ from spark_uplift.spark import data_parallel, plan, tree_parallel
 from spark_uplift.spark.checkpoint import Checkpoint
 from spark_uplift.spark.dataset import Dataset
 from spark_uplift.spark.progress import Progress
-from spark_uplift.spark.slots import parallelism
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ def train(
     """
     spec = spec_of(dataset, settings)
     strategy, reason = plan.choose(settings.strategy, dataset.block_bytes)
-    limits = limits or plan.Limits.of(parallelism(dataset.frame.sparkSession))
+    limits = limits or plan.Limits.of(dataset.slots, dataset.block_bytes)
     _LOG.info("strategy %s (%s), %d slots", strategy, reason, limits.slots)
     if strategy == plan.DATA_PARALLEL:
         checkpoint = Checkpoint.of(dataset, settings)

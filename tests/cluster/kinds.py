@@ -34,7 +34,9 @@ CLUSTER_CONF = {
 def fit(kind: str, strategy: str = "auto", partitions: int = 2, shuffle: int = 0) -> dict[str, Any]:
     """Return what ``fit_digest`` is told about one fit of a kind, or of ``LARGE``."""
     settings = LARGE if kind == "large" else KINDS[kind]
-    rows = {"rows": LARGE_ROWS} if kind == "large" else {}
-    return {
-        "settings": {**settings, "strategy": strategy}, "partitions": partitions, "shuffle": shuffle, **rows,
-    }  # fmt: skip
+    told = {"settings": {**settings, "strategy": strategy}, "partitions": partitions, "shuffle": shuffle}
+    if kind == "large":
+        told["rows"] = LARGE_ROWS
+    if strategy == "data_parallel":  # so few rows would be finished in one task at once, without a pass
+        told["limits"] = {"small_rows": 0, "tasks": 4}
+    return told

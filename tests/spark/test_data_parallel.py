@@ -31,7 +31,7 @@ def within(monkeypatch: pytest.MonkeyPatch) -> Callable[[plan.Limits], None]:
     """Return a function that sets the limits of the passes."""
 
     def set_limits(limits: plan.Limits) -> None:
-        monkeypatch.setattr(plan.Limits, "of", classmethod(lambda cls, slots: limits))
+        monkeypatch.setattr(plan.Limits, "of", classmethod(lambda cls, slots, size: limits))
 
     return set_limits
 
@@ -167,7 +167,7 @@ def test_training_goes_on_where_it_was_killed(
             digest(few_blocks, **settings)
     monkeypatch.undo()
     assert states(tmp_path) == list(range(steps + 1))
-    monkeypatch.setattr(plan.Limits, "of", classmethod(lambda cls, slots: COUNT_ONLY))
+    monkeypatch.setattr(plan.Limits, "of", classmethod(lambda cls, slots, size: COUNT_ONLY))
     counted: list[int] = []
     count = data_parallel._count
     monkeypatch.setattr(data_parallel, "_count", lambda *a: (counted.append(1), count(*a))[1])
@@ -213,7 +213,7 @@ def test_damaged_states_and_blocks_are_not_used(
     with pytest.raises(KilledError, match="while training"):
         digest(few_blocks, **settings)
     monkeypatch.undo()
-    monkeypatch.setattr(plan.Limits, "of", classmethod(lambda cls, slots: COUNT_ONLY))
+    monkeypatch.setattr(plan.Limits, "of", classmethod(lambda cls, slots, size: COUNT_ONLY))
     (root,) = tmp_path.iterdir()
     for part in (root / "state").glob("*.parquet"):
         table = pq.read_table(part)

@@ -14,7 +14,7 @@ import spark_uplift as su
 from spark_uplift.core import sampling
 from spark_uplift.errors import ConfigError
 from spark_uplift.spark import dataset as packing
-from spark_uplift.spark import slots, train, tree_parallel
+from spark_uplift.spark import slots, tree_parallel
 from spark_uplift.spark.columns import Columns, unit_hash
 from tests.spark.forests import FEATURES, GIVEN, digest, forest, to_spark
 
@@ -84,7 +84,7 @@ def waves_of(monkeypatch):
     """Have every wave hold one tree a task."""
 
     def set_tasks(tasks: int) -> None:
-        monkeypatch.setattr(train, "parallelism", lambda spark: tasks)
+        monkeypatch.setattr(packing, "parallelism", lambda spark: tasks)
         monkeypatch.setattr(tree_parallel, "_WAVE_SECONDS", 1e-9)
 
     return set_tasks
