@@ -14,7 +14,7 @@ The sums are integers, so the histograms of any parts of the rows add up to thos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spark_uplift.core import prediction, tree_kernel
+from spark_uplift.core.buckets import Part
 from spark_uplift.core.dtypes import PACKED
 from spark_uplift.core.frontier import OpenNode
 from spark_uplift.core.growing import ForestSpec, draws_of
@@ -54,7 +55,7 @@ class Group:
     bases : ndarray of shape (nodes, m), dtype=int64
         Where the cells of each of them begin.
     ends : ndarray of shape (nodes + 1,), dtype=int64
-        Where each node's histogram begins, and the length of all.
+        Where each node's histogram begins, when they lie node after node, and the length of all.
     """
 
     numbers: tuple[int, ...]
@@ -70,15 +71,19 @@ class Group:
         return int(self.ends[-1])
 
 
-def lay_out(trees: dict[int, Tree], nodes: tuple[OpenNode, ...]) -> Group:
+def lay_out(
+    trees: Mapping[int, Tree], nodes: tuple[OpenNode, ...], parts: Sequence[Part] | None = None
+) -> Group:
     """Lay a group of open nodes out for counting.
 
     Parameters
     ----------
-    trees : dict of int to Tree
+    trees : mapping of int to Tree
         The trees so far, see `Grower.trees_so_far`; at least those of the nodes.
     nodes : tuple of OpenNode
         The group.
+    parts : sequence of Part, optional
+        The order in which the nodes' features lie in memory; by default node after node.
     """
     numbers = tuple(sorted({node.tree for node in nodes}))
     routes = prediction.pack([trees[number] for number in numbers])
@@ -88,12 +93,18 @@ def lay_out(trees: dict[int, Tree], nodes: tuple[OpenNode, ...]) -> Group:
         row = int(np.searchsorted(trees[node.tree].heap, node.heap))
         slots[first[node.tree] + row] = slot
     ends = np.cumsum([0, *(int(node.offsets[-1]) for node in nodes)]).astype(np.int64)
+    bases = np.stack([node.offsets[:-1] for node in nodes]) + ends[:-1, None]
+    at = 0
+    for part in parts or ():
+        offsets = nodes[part.slot].offsets
+        bases[part.slot, part.first : part.last] = offsets[part.first : part.last] - offsets[part.first] + at
+        at += int(offsets[part.last] - offsets[part.first])
     return Group(
         numbers=numbers,
         routes=routes,
         slots=slots,
         features=np.stack([node.features for node in nodes]),
-        bases=np.stack([node.offsets[:-1] for node in nodes]) + ends[:-1, None],
+        bases=bases,
         ends=ends,
     )
 

@@ -95,11 +95,20 @@ def _facts(frame: DataFrame, n_arms: int, verify: bool) -> _Facts:
     )
 
 
+def persisted(frame: DataFrame) -> bool:
+    """Keep rows in memory and on disk where Spark can; tell whether it does."""
+    try:
+        frame.persist()
+    except Exception:  # serverless compute refuses it with an error of its own
+        return False
+    return True
+
+
 def keep(frame: DataFrame) -> bool:
     """Keep the blocks where Spark can; without, they are packed again for each pass."""
     try:
         frame.persist()
-    except Exception as error:  # serverless compute refuses it with an error of its own
+    except Exception as error:
         _LOG.warning(
             "Packed rows can't be kept here and are packed again for each pass: %s Hint: set checkpointPath.",
             error,

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spark_uplift.core import buckets, counting, decisions, growing
+from spark_uplift.core import buckets, counting, decisions, growing, siblings
 from spark_uplift.core.estimation import average_effects
 from spark_uplift.core.frontier import Decision, Key, OpenNode, best_of
 from spark_uplift.core.grower import Grower
@@ -43,16 +43,45 @@ from spark_uplift.core.records import record_words
 from spark_uplift.core.tree import Tree
 from spark_uplift.criteria import registry
 from spark_uplift.spark import passes, plan
-from spark_uplift.spark.blocks import Blocks, packed
+from spark_uplift.spark.blocks import Blocks, packed, persisted
 from spark_uplift.spark.checkpoint import Checkpoint
 from spark_uplift.spark.dataset import Dataset
 from spark_uplift.spark.progress import Progress
 from spark_uplift.spark.tree_rows import TREE_SCHEMA, tree_of
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, Row
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class _Kept:
+    """The last level's histograms, added up, where the reducers left them.
+
+    They are worth keeping only when children count the features of their parents, and where Spark can keep them;
+    a lost part is computed again from the blocks.
+    """
+
+    wanted: bool
+    frame: DataFrame | None = None
+    buckets: tuple[siblings.Held, ...] = ()
+
+    def collect(self, reduced: DataFrame, made: siblings.Plan, keep: bool) -> list[Row]:
+        """Run the pass, keep its cells if they are wanted, and return the decisions."""
+        if keep and not persisted(reduced):
+            self.wanted = keep = False
+        rows = reduced.select("bucket", "decisions").collect()
+        self.drop()
+        if keep:
+            self.frame, self.buckets = reduced, made.kept
+        return rows
+
+    def drop(self) -> None:
+        """Let go of what is kept."""
+        if self.frame is not None:
+            self.frame.unpersist()
+        self.frame, self.buckets = None, ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +92,7 @@ class _Engine:
     spec: ForestSpec
     criterion: str
     limits: plan.Limits
+    kept: _Kept
 
 
 def grow(
@@ -84,7 +114,8 @@ def grow(
     step, state = (0, {}) if checkpoint is None else checkpoint.newest()
     with packed(dataset, checkpoint, limits.tasks) as blocks:
         spec = _with_prior(spec, blocks)
-        engine = _Engine(blocks.frame, spec, criterion, limits)
+        kept = _Kept(limits.siblings and spec.features_per_node >= spec.n_features)
+        engine = _Engine(blocks.frame, spec, criterion, limits, kept)
         grower = Grower(spec, registry.get(criterion).gain, max_bytes=limits.group_bytes)
         if state:
             grower.restore(state)
@@ -96,6 +127,7 @@ def grow(
                 checkpoint.save(step, grower.state())
             if progress is not None:
                 progress(round(done * spec.num_trees), spec.num_trees, time.monotonic() - started)
+        kept.drop()
         if spec.honest:
             _fill(engine, grower)
         trees = grower.trees()
@@ -121,7 +153,7 @@ def _pass(engine: _Engine, grower: Grower, groups: list[tuple[OpenNode, ...]], r
         _finish(engine, grower, chosen)
     else:
         chosen = groups[0]
-        grower.apply(_count(engine, grower, chosen))
+        grower.apply(_count(engine, grower, chosen, len(groups) == 1))
     depth = chosen[0].heap.bit_length()
     _LOG.info(
         "%s %d nodes of %d trees from depth %d: %.1f s",
@@ -131,21 +163,43 @@ def _pass(engine: _Engine, grower: Grower, groups: list[tuple[OpenNode, ...]], r
     return 1.0 if small and len(chosen) == len(nodes) else depth / (1 + engine.spec.max_depth)
 
 
-def _count(engine: _Engine, grower: Grower, nodes: tuple[OpenNode, ...]) -> dict[Key, Decision]:
-    """Run one counting pass: return the decisions of a group of nodes."""
+def _count(engine: _Engine, grower: Grower, nodes: tuple[OpenNode, ...], whole: bool) -> dict[Key, Decision]:
+    """Run one counting pass: return the decisions of a group of nodes.
+
+    Parameters
+    ----------
+    whole : bool
+        Whether the group is the whole frontier: then its histograms can be kept for the next level's siblings.
+    """
     spec, limits = engine.spec, engine.limits
-    group = counting.lay_out(grower.trees_so_far({node.tree for node in nodes}), nodes)
-    parts = buckets.divide(nodes, limits.bucket_bytes(8 * group.length) // 8)
-    counter = passes.make_counter(spec, decisions.arrays_to_bytes(counting.to_arrays(group)), parts)
-    decider = passes.make_decider(spec, engine.criterion, passes.pack_nodes(nodes, spec.n_arms), parts)
+    bound = limits.bucket_bytes(sum(node.histogram_bytes for node in nodes)) // 8
+    work = (
+        siblings.below(nodes, engine.kept.buckets, bound) if whole and engine.kept.frame is not None else None
+    )
+    parents = None if work is None else engine.kept.frame
+    if work is None:
+        work = siblings.plain(nodes, buckets.divide(nodes, bound))
+    keep = whole and engine.kept.wanted
+    group = counting.lay_out(
+        grower.trees_so_far({node.tree for node in work.counted}), work.counted, work.parts
+    )
+    counter = passes.make_counter(spec, decisions.arrays_to_bytes(counting.to_arrays(group)), work.reductions)
+    packed_nodes = passes.pack_nodes(nodes, spec.n_arms)
     counted = engine.blocks.mapInArrow(counter, passes.COUNTED)
-    reduced = counted.repartition(min(limits.tasks, len(parts)), "bucket").groupBy("bucket")
+    counted = counted.repartition(min(limits.tasks, len(work.reductions)), "bucket")
+    if parents is None:
+        decider = passes.make_decider(spec, engine.criterion, packed_nodes, work.reductions, keep)
+        reduced = counted.groupBy("bucket").applyInArrow(decider, passes.DECIDED)
+    else:
+        both = passes.make_sibling_decider(spec, engine.criterion, packed_nodes, work.reductions)
+        grouped = counted.groupBy("bucket").cogroup(parents.select("bucket", "cells").groupBy("bucket"))
+        reduced = grouped.applyInArrow(both, passes.DECIDED)
     found: dict[int, list[Decision]] = {slot: [] for slot in range(len(nodes))}
-    rows = reduced.applyInArrow(decider, passes.DECIDED).collect()
-    for row in sorted(rows, key=lambda row: row["bucket"]):
+    steps = dict(output for reduction in work.reductions for output in reduction.outputs)
+    for row in sorted(engine.kept.collect(reduced, work, keep), key=lambda row: row["bucket"]):
         decided = decisions.from_bytes(row["decisions"], spec.n_arms)
-        for part, decision in zip(parts[row["bucket"]].parts, decided, strict=True):
-            found[part.slot].append(decision)
+        for step, decision in zip(steps[row["bucket"]], decided, strict=True):
+            found[step.slot].append(decision)
     return {nodes[slot].key: best_of(decided) for slot, decided in found.items()}
 
 

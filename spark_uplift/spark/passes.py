@@ -14,25 +14,26 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spark_uplift.core import counting, decisions, frontier, growing
-from spark_uplift.core.buckets import Bucket
 from spark_uplift.core.frontier import OpenNode
 from spark_uplift.core.growing import ForestSpec
 from spark_uplift.core.histogram import offsets
 from spark_uplift.core.records import record_words
+from spark_uplift.core.siblings import Reduction
 from spark_uplift.criteria import registry
 from spark_uplift.spark import arrow
 from spark_uplift.spark.tree_rows import TREE_FIELDS, tree_batch
 
 Mapper = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 Reducer = Callable[[pa.Table], pa.Table]
+SiblingReducer = Callable[[pa.Table, pa.Table], pa.Table]
 U64 = npt.NDArray[np.uint64]
 
 COUNTED = "bucket int, cells binary"
-DECIDED = "bucket int, decisions binary"
+DECIDED = "bucket int, decisions binary, cells binary"
 GATHERED = "bucket int, places binary, words binary"
 
 _COUNTED = pa.schema([("bucket", pa.int32()), ("cells", pa.binary())])
-_DECIDED = pa.schema([("bucket", pa.int32()), ("decisions", pa.binary())])
+_DECIDED = pa.schema([("bucket", pa.int32()), ("decisions", pa.binary()), ("cells", pa.binary())])
 _GATHERED = pa.schema([("bucket", pa.int32()), ("places", pa.binary()), ("words", pa.binary())])
 _SENT_BYTES = 32 * 2**20  # a batch of results on its way to the JVM
 
@@ -63,10 +64,11 @@ def _sliced(schema: pa.Schema, numbers: list[int], cells: npt.NDArray[Any], ends
         first = last
 
 
-def make_counter(spec: ForestSpec, group: bytes, buckets: list[Bucket]) -> Mapper:
-    """Return the worker of one counting task: blocks in, a slice of its histograms for each bucket out."""
+def make_counter(spec: ForestSpec, group: bytes, reductions: tuple[Reduction, ...]) -> Mapper:
+    """Return the worker of one counting task: blocks in, a slice of its histograms for each reduction out."""
     width = record_words(spec.n_features, spec.grid.layout)
-    ends = [buckets[0].start, *(bucket.end for bucket in buckets)]
+    wanted = [number for number, one in enumerate(reductions) if one.end > one.start]
+    ends = [0, *(reductions[number].end for number in wanted)]
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         cells = None
@@ -76,7 +78,7 @@ def make_counter(spec: ForestSpec, group: bytes, buckets: list[Bucket]) -> Mappe
                 cells = np.zeros(nodes.length, np.int64)
             counting.add_block(spec, nodes, words, units, cells)
         if cells is not None:
-            yield from _sliced(_COUNTED, list(range(len(buckets))), cells, ends)
+            yield from _sliced(_COUNTED, wanted, cells, ends)
 
     return work
 
@@ -109,26 +111,61 @@ def _node(spec: ForestSpec, packed: dict[str, Any], slot: int) -> OpenNode:
     )
 
 
-def make_decider(spec: ForestSpec, criterion: str, nodes: bytes, buckets: list[Bucket]) -> Reducer:
-    """Return the worker of a reducer: every task's cells of one bucket in, the best split of each part out."""
+def make_decider(
+    spec: ForestSpec, criterion: str, nodes: bytes, reductions: tuple[Reduction, ...], keep: bool
+) -> Reducer:
+    """Return the worker of a reducer: every task's cells of one bucket in, the best split of each part out.
+
+    With ``keep`` the cells added up go out as well, for the children.
+    """
 
     def reduce(table: pa.Table) -> pa.Table:
         number = table.column("bucket")[0].as_py()
-        bucket = buckets[number]
-        cells = _summed(table.column("cells"), bucket.end - bucket.start)
-        gain, packed = registry.get(criterion).gain, decisions.arrays_from_bytes(nodes)
-        decided, at = [], 0
-        for part in bucket.parts:
-            node = _node(spec, packed, part.slot)
-            size = int(node.offsets[part.last] - node.offsets[part.first])
-            decided.append(frontier.decide(spec, gain, node, cells[at : at + size], part.first, part.last))
-            at += size
-        columns = [[number], [decisions.to_bytes(decided, spec.n_arms)]]
-        return pa.table(
-            [pa.array(c, f.type) for c, f in zip(columns, _DECIDED, strict=True)], schema=_DECIDED
-        )
+        return _decided(spec, criterion, nodes, reductions[number], table, None, keep)
 
     return reduce
+
+
+def make_sibling_decider(
+    spec: ForestSpec, criterion: str, nodes: bytes, reductions: tuple[Reduction, ...]
+) -> SiblingReducer:
+    """Return the worker of a reducer that gets the smaller children's cells and their parents', kept before."""
+
+    def reduce(counted: pa.Table, parents: pa.Table) -> pa.Table:
+        if counted.num_rows == 0:  # none of these nodes has open children
+            return _DECIDED.empty_table()
+        number = counted.column("bucket")[0].as_py()
+        held = arrow.binary(parents.column("cells")[0], np.int64)
+        return _decided(spec, criterion, nodes, reductions[number], counted, held, True)
+
+    return reduce
+
+
+def _decided(
+    spec: ForestSpec,
+    criterion: str,
+    nodes: bytes,
+    reduction: Reduction,
+    table: pa.Table,
+    held: npt.NDArray[np.int64] | None,
+    keep: bool,
+) -> pa.Table:
+    counted = _summed(table.column("cells"), reduction.end - reduction.start)
+    gain, packed = registry.get(criterion).gain, decisions.arrays_from_bytes(nodes)
+    rows: list[tuple[int, bytes, bytes]] = []
+    for bucket, steps in reduction.outputs:
+        decided, kept = [], []
+        for step in steps:
+            cells = counted[step.counted : step.counted + step.size]
+            if held is not None and step.parent >= 0:
+                cells = held[step.parent : step.parent + step.size] - cells
+            node = _node(spec, packed, step.slot)
+            decided.append(frontier.decide(spec, gain, node, cells, step.first, step.last))
+            kept.append(cells)
+        sums = np.concatenate(kept).tobytes() if keep else b""
+        rows.append((bucket, decisions.to_bytes(decided, spec.n_arms), sums))
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, _DECIDED, strict=True)], schema=_DECIDED)
 
 
 def _summed(column: pa.ChunkedArray, length: int) -> npt.NDArray[np.int64]:
@@ -213,4 +250,4 @@ def make_adder() -> Reducer:
 
 
 __all__ = ["COUNTED", "DECIDED", "GATHERED", "make_adder", "make_counter", "make_decider", "make_filler",
-           "make_finisher", "make_gatherer", "pack_nodes"]  # fmt: skip
+           "make_finisher", "make_gatherer", "make_sibling_decider", "pack_nodes"]  # fmt: skip

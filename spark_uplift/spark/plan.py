@@ -48,6 +48,8 @@ class Limits:
         What a reducer receives for a bucket, from all tasks.
     small_rows : int
         Nodes of up to so many rows may be finished in one task; 0: none.
+    siblings : bool
+        Count only the smaller of two siblings, where nodes look at all features and Spark can keep rows.
     """
 
     slots: int
@@ -56,6 +58,7 @@ class Limits:
     group_nodes: int = 65_536
     reduce_bytes: int = 64 * 2**20
     small_rows: int = 200_000
+    siblings: bool = True
 
     @classmethod
     def of(cls, slots: int, block_bytes: int = 0) -> Limits:

@@ -99,6 +99,33 @@ def test_a_wide_table_goes_in_feature_blocks(spark, within):
     assert "x317" in {trained.forest.features[tree.feature[0]].name for tree in trained.forest.trees}
 
 
+@pytest.mark.parametrize("reduce_bytes", [3_000, 64 * 2**20], ids=["many buckets", "few buckets"])
+def test_siblings_that_are_not_counted(units, few_blocks, within, reduce_bytes, monkeypatch):
+    """All features at every node: the larger sibling is the parent minus the smaller, where Spark keeps parents."""
+    settings = {
+        "treatmentCol": "arms",
+        "featureSubsetStrategy": "all",
+        "maxDepth": 5,
+        "minInstancesPerNode": 20,
+    }
+    expected = digest(units, **settings, strategy="tree_parallel")
+    counted: list[int] = []
+    lay_out = data_parallel.counting.lay_out
+
+    def noted(trees: Any, nodes: Any, *parts: Any) -> Any:
+        counted.append(len(nodes))
+        return lay_out(trees, nodes, *parts)
+
+    monkeypatch.setattr(data_parallel.counting, "lay_out", noted)
+    totals = []
+    for on in (False, True):
+        within(replace(COUNT_ONLY, reduce_bytes=reduce_bytes, siblings=on))
+        assert digest(few_blocks, **settings, strategy="data_parallel") == expected
+        totals.append(sum(counted))
+        counted.clear()
+    assert totals[1] < 0.7 * totals[0]
+
+
 def test_progress_goes_up_to_the_whole_forest(few_blocks, within):
     within(EAGER)
     heard: list[tuple[int, int]] = []
