@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, processes, sections, tables
-from benchmarks.settings import FULL_PEERS, SECTIONS, SMALL_PEERS, Settings
+from benchmarks.settings import FULL_PEERS, LARGE_SECTIONS, SECTIONS, SMALL_PEERS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = (*FULL_PEERS, *SMALL_PEERS)
@@ -22,8 +22,15 @@ QUICK = {
     "rows": 50_000, "small_rows": 20_000, "test_rows": 50_000, "trees": [20], "repeats": 2,
     "transform_rows": 500_000, "transform_train_rows": 50_000, "predict_rows": 100_000,
     "memory_rows": [50_000, 250_000],
+    "scale_rows": [50_000, 250_000], "scale_trees": 4, "pair_rows": 50_000, "spill_rows": 250_000,
+    "only": list(SECTIONS),
     "out": "benchmarks/out/quick.json", "doc": "benchmarks/out/quick.md",
 }  # fmt: skip
+
+
+def rows_of(text: str) -> int:
+    """Return a number of rows, which may be written like 1e8."""
+    return int(float(text))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    p.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
+    default = [name for name in SECTIONS if name not in LARGE_SECTIONS]
+    p.add_argument("--only", nargs="+", choices=SECTIONS, default=default, help="sections to run")
     p.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="peers to run beside ours")
     p.add_argument("--peers-python", default=".venv-bench/bin/python", help="the peers' interpreter")
     p.add_argument("--rows", type=int, default=1_000_000, help="training rows")
@@ -57,6 +65,18 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--predict-rows", type=int, default=500_000, help="rows that peers predict in memory")
     p.add_argument("--memory-rows", type=int, nargs="+", default=[1_000_000, 8_000_000])
+    p.add_argument("--scale-rows", type=rows_of, nargs="+", default=[10**6, 10**7, 10**8], help="e.g. 1e8")
+    p.add_argument(
+        "--scale-trees", type=int, default=100, help="of the sections scale, strategies, executors"
+    )
+    p.add_argument("--scale-depth", type=int, default=6)
+    p.add_argument("--driver-memory", default="5g", help="heap of the JVM in these sections and in spill")
+    p.add_argument("--pair-rows", type=rows_of, default=10**7, help="rows of strategies and executors")
+    p.add_argument("--spill-rows", type=rows_of, default=10**8)
+    p.add_argument("--spill-trees", type=int, default=4)
+    p.add_argument(
+        "--spill-memory", default="450m", help="heap of the only executor: the least that Spark takes"
+    )
     p.add_argument("--timeout", type=float, default=3600.0, help="seconds that one contender may take")
     p.add_argument("--work", default="benchmarks/out", help="folder for data, logs and single results")
     p.add_argument("--out", default="docs/benchmarks.json", help="results, merged section by section")

@@ -30,6 +30,8 @@ CONTENDERS = {
     "ours-transform": "benchmarks.ours:transform",
     "ours-memory": "benchmarks.ours:memory",
     "ours-breakdown": "benchmarks.ours:breakdown",
+    "ours-scale": "benchmarks.scale:fit",
+    "ours-strategies": "benchmarks.scale:strategies",
     "kernel": "benchmarks.kernel:run",
     "first-call": "benchmarks.kernel:first_call",
     "ydf": "benchmarks.peers:ydf_fit",

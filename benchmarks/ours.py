@@ -33,14 +33,14 @@ def _table(spark: SparkSession, settings: Settings, rows: int) -> DataFrame:
     return spark.read.parquet(*data.files(rows, f"{settings.work}/data", settings.seed))
 
 
-def _forest(settings: Settings, honest: bool = False) -> UpliftForest:
+def _forest(settings: Settings, honest: bool = False, **further: Any) -> UpliftForest:
     import spark_uplift as su
 
     return su.UpliftForest(
         treatmentCol="arm", controlName=CONTROL, labelCol="outcome", featureCols=FEATURES, idCol="id",
         criterion="gradient", numTrees=settings.trees, maxDepth=settings.depth, maxBins=settings.bins,
         minInstancesPerNode=settings.min_node, minInstancesPerArm=settings.min_arm,
-        featureSubsetStrategy="all", honest=honest, seed=settings.seed,
+        featureSubsetStrategy="all", honest=honest, seed=settings.seed, **further,
     )  # fmt: skip
 
 

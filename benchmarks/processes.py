@@ -40,6 +40,29 @@ def _is_spark_worker(pid: int) -> bool:
         return False
 
 
+def _processes() -> dict[int, dict[str, int]]:
+    return {
+        int(entry.name): _status(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()
+    }
+
+
+def _below(root: int, found: dict[int, dict[str, int]]) -> list[int]:
+    """Return what a process has started, and what that has started, and so on."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for pid, status in found.items():
+        children[status.get("PPid", 0)].append(pid)
+    below, todo = [], [root]
+    while todo:
+        started = children[todo.pop()]
+        below.extend(started)
+        todo.extend(started)
+    return below
+
+
+def _descendants(pid: int) -> list[int]:
+    return _below(pid, _processes()) if Path("/proc/self/status").exists() else []
+
+
 def tree_memory(root: int) -> tuple[float, float]:
     """Return (resident memory of a process and all it started, the largest Spark Python worker's peak) [MB].
 
@@ -48,16 +71,9 @@ def tree_memory(root: int) -> tuple[float, float]:
     """
     if not Path("/proc/self/status").exists():
         return 0.0, 0.0
-    found = {
-        int(entry.name): _status(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()
-    }
-    children: dict[int, list[int]] = defaultdict(list)
-    for pid, status in found.items():
-        children[status.get("PPid", 0)].append(pid)
-    total, worker, todo = 0, 0, [root]
-    while todo:
-        pid = todo.pop()
-        todo.extend(children[pid])
+    found = _processes()
+    total, worker = 0, 0
+    for pid in [root, *_below(root, found)]:
         status = found.get(pid, {})
         total += status.get("VmRSS", 0)
         if _is_spark_worker(pid):
@@ -164,7 +180,10 @@ def warm_kernels(python: str) -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End whatever the contender has left behind in its own session."""
+    """End whatever the contender has left behind: its own session, and clusters, which have sessions of their own."""
+    for pid in _descendants(process.pid):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from benchmarks import data, processes
+from benchmarks import data, processes, scale_sections
 from benchmarks.settings import FULL_PEERS, SMALL_PEERS, Settings
 
 Result = dict[str, Any]
@@ -122,4 +122,5 @@ RUN: dict[str, Callable[[Settings, Namespace], Any]] = {
     "memory": memory,
     "cold": cold,
     "breakdown": breakdown,
+    **scale_sections.sections(_run),
 }

@@ -11,7 +11,11 @@ N_FEATURES = 12
 FEATURES = [f"f{i}" for i in range(N_FEATURES)]
 CONTROL = "control"
 
-SECTIONS = ("fit", "kernel", "transform", "memory", "cold", "breakdown")
+SECTIONS = (
+    "fit", "kernel", "transform", "memory", "cold", "breakdown", "scale", "strategies", "executors", "spill"
+)  # fmt: skip
+LARGE_SECTIONS = ("scale", "strategies", "executors", "spill")
+"""Run only when asked for: they take hours and 12 GB of data."""
 
 FULL_PEERS = ("ydf", "ydf-sqrt", "h2o", "lightgbm")
 """Peers that take all rows in minutes."""
@@ -29,6 +33,12 @@ FIT_TARGETS = {
 KERNEL_NS = 12.0  # CPU nanoseconds per row, tree and level
 TRANSFORM_RATIO = 5.0  # YDF's seconds a row over ours
 COLD_SECONDS = 1.0
+SCALE_EXPONENT = 1.05  # of seconds in rows
+SCALE_SECONDS = (100_000_000, 100, 6, 30 * 60.0)  # rows, trees, depth: seconds
+SCALE_BYTES = 12 * 2**30  # JVM and Python workers together
+STRATEGY_RATIO = 2.0  # data_parallel's seconds over tree_parallel's
+EXECUTOR_RATIO = 1.6  # one executor's seconds over two executors'
+SPILL_RATIO = 5.0  # packed rows over the executors' memory
 
 
 def memory_limit_mb(rows: int, features: int = N_FEATURES) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import scale_tables
 from benchmarks.machine import sentence
+from benchmarks.markdown import markdown, number, verdict
 from benchmarks.settings import (
     COLD_SECONDS,
     FIT_TARGETS,
@@ -30,40 +32,6 @@ LABELS = {
     "causalml": "CausalML",
     "econml": "EconML causal forest",
 }
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table: the first column to the left, numbers to the right, padded to read as text."""
-    lines = [list(header), *(list(row) for row in rows)]
-    if any(len(line) != len(header) for line in lines):
-        raise ValueError(f"Every row must have {len(header)} cells, as the header has.")
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
-
-    def show(line: Sequence[str]) -> str:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        return "| " + " | ".join(cells) + " |"
-
-    rule = "|" + "|".join([":" + "-" * (widths[0] + 1), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
-    return "\n".join([show(lines[0]), rule, *(show(line) for line in lines[1:])])
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with about ``digits`` significant digits, never in scientific notation; "" for None."""
-    if value is None:
-        return ""
-    size = abs(value)
-    decimals = 0 if size >= 10 ** (digits - 1) else digits - 1
-    while decimals and size >= 10 ** (digits - decimals):
-        decimals -= 1
-    return f"{value:,.{decimals}f}"
-
-
-def verdict(reached: bool) -> str:
-    """Say whether an aim was reached."""
-    return "reached" if reached else "missed"
 
 
 def fit_table(group: dict[str, Any]) -> str:
@@ -278,6 +246,7 @@ _SECTIONS: dict[str, Callable[[Any], str]] = {
     "memory": memory_section,
     "cold": cold_section,
     "breakdown": breakdown_section,
+    **scale_tables.SECTIONS,
 }
 
 

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import inspect
+import json
+import logging
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import data, tables
+from benchmarks import data, eventlog, scale_tables, tables
 from benchmarks.__main__ import QUICK, main, merge, parse
 from benchmarks.contender import CONTENDERS, quality
 from benchmarks.sections import RUN
-from benchmarks.settings import FULL_PEERS, SECTIONS, SMALL_PEERS, Settings, memory_limit_mb
+from benchmarks.settings import FULL_PEERS, LARGE_SECTIONS, SECTIONS, SMALL_PEERS, Settings, memory_limit_mb
 
 MACHINE = {
     "processor": "toy", "cores": 2, "memory_gb": 8.0, "system": "Linux", "python": "3.11", "java": "17", "date": "today"
@@ -25,6 +29,18 @@ def _fit(contender: str, seconds: float, pearson: float, **more: object) -> dict
 def _group(*peers: dict[str, object]) -> dict[str, object]:
     ours = _fit("ours", 2.0, 0.5, first_seconds=[4.0, 4.5], leaves=100.0)
     return {"rows": 1_000_000, "trees": 20, "depth": 8, "aims": True, "results": [ours, *peers]}
+
+
+def _sized(rows: int, seconds: float, **more: object) -> dict[str, object]:
+    passes = [
+        {"kind": "counted", "nodes": 4, "trees": 4, "depth": 0, "seconds": 1.0, "shuffled": 10, "data": 99, "moved": 0}
+    ]  # fmt: skip
+    return {
+        "rows": rows, "trees": 100, "depth": 6, "driver_memory": "5g", "seconds": seconds, "first_pass_seconds": 1.0,
+        "pack_seconds": 1.0, "fixed_seconds": 4.0, "passes": passes, "stored_disk": 0, "stored_memory": 0, "spilled": 0,
+        "storage_bytes": 200_000_000, "packed_bytes": 24 * rows, "source_bytes": 120 * rows, "digest": "abc",
+        "peak_mb": {"fit": 8000.0}, "worker_mb": {"fit": 400.0}, **more,
+    }  # fmt: skip
 
 
 def test_a_larger_table_begins_with_the_files_of_a_smaller_one(tmp_path):
@@ -134,10 +150,17 @@ def test_report_shows_every_section(tmp_path):
         "memory": [{"rows": 1_000_000, "peak_mb": {"fit": 2000.0}, "worker_mb": {"fit": 300.0}}],
         "cold": {"compiled": [times], "cached": [times]},
         "breakdown": {"rows": 10, "trees": 2, "parts": {"whole fit": 1.5}},
+        "scale": [_sized(10_000_000, 80.0), _sized(100_000_000, 700.0)],
+        "strategies": {**_sized(10, 1.0), "seconds": {"a": [2.0], "b": [1.0]}, "ratio": 2.0, "digests": ["x"]},
+        "executors": [_sized(10, 8.0, executors=1), _sized(10, 5.0, executors=2)],
+        "spill": {
+            "small": _sized(100_000_000, 9.0, executors=1, executor_memory="450m"), "ample": _sized(100_000_000, 5.0)
+        },
     }  # fmt: skip
     text = tables.report({name: {"machine": MACHINE, "results": results} for name, results in found.items()})
 
     assert list(found) == list(SECTIONS) == list(RUN)
+    assert "missed" not in text
     assert text.count("2 cores of toy") == len(SECTIONS)
     assert "≤ 12: reached" in text
     assert "≥ 5: reached" in text
@@ -177,6 +200,8 @@ def test_quick_has_small_sizes_and_leaves_the_document_alone():
     assert not quick.out.startswith("docs")
     assert not quick.doc.startswith("docs")
     assert quick.only == ["kernel"]
+    assert parse(["--quick"]).only == list(SECTIONS), "a quick run is to see that everything runs"
+    assert not set(full.only) & set(LARGE_SECTIONS)
     assert set(full.peers) == {*FULL_PEERS, *SMALL_PEERS} <= set(CONTENDERS)
 
 
@@ -188,3 +213,69 @@ def test_an_unknown_section_is_refused(capsys):
 
 def test_memory_limit_is_three_times_the_binned_bytes_and_300_mb():
     assert memory_limit_mb(1_000_000) == pytest.approx(336.0)
+
+
+def test_exponents_are_told_with_and_without_the_fixed_cost():
+    text = scale_tables.scale_section([_sized(1_000_000, 10.0), _sized(10_000_000, 120.0)])
+
+    assert "grow with exponent 1.08 (aim ≤ 1.05: missed), without the fixed cost 1.29 (missed)" in text
+    assert "what is shuffled to count grows with exponent 0.00 (aim: does not grow: reached)" in text
+    assert "at most 7.5 GiB (aim ≤ 12 GiB: reached)" in text
+
+
+def test_different_digests_are_told():
+    found = {
+        "small": _sized(100_000_000, 9.0, executors=1, executor_memory="450m", digest="other"),
+        "ample": _sized(100_000_000, 5.0),
+    }
+    text = scale_tables.spill_section(found)
+
+    assert "5.1 times the executor's heap (aim ≥ 5 and the same digest: missed)" in text
+    assert "DIFFERENT" in text
+
+
+def test_event_log_tells_what_was_shuffled_spilled_and_stored(tmp_path):
+    manager = {"Executor ID": "0", "Host": "127.0.0.2", "Port": 1}
+    task = {"Shuffle Write Metrics": {"Shuffle Bytes Written": 70}, "Disk Bytes Spilled": 5}
+
+    def block(memory: int, disk: int) -> dict[str, object]:
+        info = {"Block ID": "rdd_1_0", "Memory Size": memory, "Disk Size": disk, "Block Manager ID": manager}
+        return {"Event": "SparkListenerBlockUpdated", "Block Updated Info": info}
+
+    events = [
+        {"Event": "SparkListenerBlockManagerAdded", "Block Manager ID": manager, "Maximum Memory": 900},
+        {
+            "Event": "SparkListenerTaskEnd", "Stage ID": 3, "Task End Reason": {"Reason": "Success"},
+            "Task Metrics": task,
+        },
+        {"Event": "SparkListenerTaskEnd", "Stage ID": 3, "Task End Reason": {"Reason": "ExecutorLostFailure"}},
+        block(100, 0), block(0, 60),
+        {
+            "Event": "SparkListenerStageCompleted",
+            "Stage Info": {
+                "Stage ID": 3, "Submission Time": 5000, "Accumulables": [{"Name": "data size", "Value": "300"}]
+            },
+        },
+    ]  # fmt: skip
+    (tmp_path / "app").write_text("".join(json.dumps(event) + "\n" for event in events) + '{"Event": "half')
+    stages, stored = eventlog.read(tmp_path)
+
+    assert stages == [eventlog.Stage(submitted=5.0, tasks=1, written=70, data=300, spilled=5)]
+    assert stored == eventlog.Stored(memory=100, disk=60, room=900)
+    assert eventlog.within(stages, 4.0, 6.0) == stages
+    assert eventlog.within(stages, 6.0, 7.0) == []
+
+
+def test_passes_are_read_off_the_engines_log():
+    from benchmarks import scale
+    from spark_uplift.spark import data_parallel
+
+    with scale.listening() as heard:
+        logging.getLogger("spark_uplift.spark.train").info("strategy %s", "data_parallel")
+        data_parallel._LOG.info(scale._PASS, "counted", 4, 2, 1, 0.5)
+
+    assert scale._PASS in inspect.getsource(data_parallel)
+    assert heard.began > 0.0
+    assert [(x["kind"], x["nodes"], x["trees"], x["depth"], x["seconds"]) for x in heard.passes] == [
+        ("counted", 4, 2, 1, 0.5)
+    ]
