@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from spark_uplift.spark import packing
 from spark_uplift.spark.packing import GOOD, Recipients
-from spark_uplift.spark.recipients import PART, POINTS, number_of_parts
+from spark_uplift.spark.recipients import POINTS, number_of_parts
 from spark_uplift.spark.score import lists
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Tally:
     cuts: Cuts
 
 
-def tally(packed: DataFrame, size: int = PART) -> Tally:
-    """Count the recipients, and choose the cuts of ranges of about ``size`` (one Spark job).
+def tally(packed: DataFrame) -> Tally:
+    """Count the recipients, and choose the cuts of as many ranges as there were parts (one Spark job).
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def tally(packed: DataFrame, size: int = PART) -> Tally:
     found = packed.select("kind", "n", "points").toArrow()
     good = packing.of_kind(found, GOOD)
     n = int(np.sum(good["n"].to_numpy()))
-    return Tally(n, int(np.sum(found["n"].to_numpy())) - n, choose_cuts(good, number_of_parts(n, size)))
+    return Tally(n, int(np.sum(found["n"].to_numpy())) - n, choose_cuts(good, number_of_parts(n)))
 
 
 def choose_cuts(chunks: pa.Table, ranges: int) -> Cuts:

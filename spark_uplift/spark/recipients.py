@@ -55,9 +55,9 @@ _MAX_BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
 _FEATURES_UNMEASURED = 500  # 10,000 rows of so many doubles are 40 MB
 
 
-def number_of_parts(rows: int, size: int = PART) -> int:
+def number_of_parts(rows: int) -> int:
     """Return how many parts a list of so many rows is divided into."""
-    return max(1, min(MAX_PARTS, -(-rows // size)))
+    return max(1, min(MAX_PARTS, -(-rows // PART)))
 
 
 @contextmanager

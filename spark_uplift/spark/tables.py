@@ -374,10 +374,7 @@ def _not_written(name: str, location: str, error: Exception) -> str:
     if re.search("DELTA_(FAILED_TO_)?MERGE|INCOMPATIBLE|METADATA_MISMATCH", str(error)):
         hint = " Hint: a column of this name has another type there; choose another warehouse."
     if _DISK_FULL in str(error):
-        hint = (
-            " There is no space left on the device. The table is as it was; files that were begun are not part of it, "
-            "and VACUUM removes them. Hint: free space, then run the job again."
-        )
+        hint = f" {_DISK_FULL}. The table is as it was. Hint: free space, then run the job again."
     return f"The table {name!r} can't be written at {location}: {_first_line(error)}{hint}"
 
 
