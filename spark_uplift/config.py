@@ -198,7 +198,7 @@ class ForestConfig(_Section):
         "auto", description="How training is divided; the forest is the same."
     )
     checkpointPath: str | None = Field(
-        None, description="Folder or URI that data_parallel training keeps its state in, to resume from."
+        None, description="Folder or URI in which training keeps its state, to resume from."
     )
 
 

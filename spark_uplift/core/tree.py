@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,4 +98,23 @@ def from_kernel(
     )
 
 
-__all__ = ["DEPTH", "Tree", "canonical_order", "from_kernel"]
+def to_arrays(trees: Mapping[int, Tree]) -> dict[str, npt.NDArray[Any]]:
+    """Return trees as named arrays, one after the other, with ``numbers`` and the ``sizes`` in nodes."""
+    listed = list(trees.values())
+    joined = {f.name: np.concatenate([getattr(tree, f.name) for tree in listed]) for f in fields(Tree)}
+    sizes = np.array([tree.n_nodes for tree in listed], np.int64)
+    return {"numbers": np.array(list(trees), np.int64), "sizes": sizes, **joined}
+
+
+def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, Tree]:
+    """Return the trees that `to_arrays` was given."""
+    ends = np.cumsum(arrays["sizes"])
+    return {
+        number: Tree(**{f.name: arrays[f.name][end - size : end] for f in fields(Tree)})
+        for number, size, end in zip(
+            arrays["numbers"].tolist(), arrays["sizes"].tolist(), ends.tolist(), strict=True
+        )
+    }
+
+
+__all__ = ["DEPTH", "Tree", "canonical_order", "from_arrays", "from_kernel", "to_arrays"]

@@ -66,8 +66,8 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
         How training is divided; the forest is the same. ``tree_parallel`` sends all packed rows to every task,
         ``data_parallel`` leaves them where they are. ``auto`` goes by their size.
     checkpointPath : str, optional
-        Folder or URI, reached by all executors, where ``data_parallel`` keeps packed rows and the trees so far. The
-        same fit after a crash goes on from there.
+        Folder or URI, reached by all executors, where the trees so far are kept (``data_parallel``: the packed rows
+        too). The same fit after a crash goes on from there.
     seed : int
         The same data, settings and seed give the same `UpliftForestModel.digest`, however Spark divides the work.
 

@@ -131,7 +131,7 @@ class UpliftParams(Params):
     )
     checkpointPath = _param(
         "checkpointPath",
-        "Folder or URI that keeps packed rows and the trees so far, to resume from. None: nothing is kept.",
+        "Folder or URI that keeps the trees so far, and packed rows, to resume from. None: nothing is kept.",
         _optional_string,
     )
     seed = _param("seed", "Seed of all randomness.", TypeConverters.toInt)

@@ -1,6 +1,7 @@
 """Training that can be resumed: packed blocks and the trees so far, kept under a path.
 
-``<path>/<fingerprint>/blocks`` holds the packed rows, ``…/state`` a row a pass with the forest so far. The fingerprint
+``<path>/<fingerprint>/state`` holds a row a pass (``tree_parallel``: a wave of trees) with the forest so far,
+``…/blocks`` the packed rows of ``data_parallel``. The fingerprint
 covers the data's profile and every setting that shapes the forest, so a job finds its own state again and never
 somebody else's. Both are plain Parquet, written by Spark: a killed write leaves nothing that a reader sees. Whatever is
 read back is checked: states by SHA-256, blocks by the CRC-32 of each.
@@ -27,18 +28,20 @@ _ROW_GROUP_BYTES = 32 * 2**20  # readers hold a row group: a few blocks
 _VERSION = 1
 
 
-def fingerprint(dataset: Dataset, settings: Any) -> str:
+def fingerprint(dataset: Dataset, settings: Any, strategy: str) -> str:
     """Return 16 hex digits that name the forest to be grown: the data's profile and the settings.
 
     Parameters
     ----------
     settings : dataclass
-        `TrainSettings`; how the work is divided does not count.
+        `TrainSettings`.
+    strategy : str
+        The one that was chosen: each has states of its own kind.
     """
-    shaping = {k: v for k, v in asdict(settings).items() if k not in ("strategy", "checkpoint_path")}
+    shaping = {k: v for k, v in asdict(settings).items() if k != "checkpoint_path"}
     told = {
         "version": _VERSION,
-        "settings": shaping,
+        "settings": {**shaping, "strategy": strategy},
         "features": [asdict(bins) for bins in dataset.features],
         "arms": [dataset.control, *dataset.treatments],
         "arm_rows": sorted(dataset.arm_rows.items()),
@@ -64,12 +67,12 @@ class Checkpoint:
     root: str
 
     @classmethod
-    def of(cls, dataset: Dataset, settings: Any) -> Checkpoint | None:
+    def of(cls, dataset: Dataset, settings: Any, strategy: str) -> Checkpoint | None:
         """Return the checkpoint of a forest, None when no path is set."""
         path = settings.checkpoint_path
         if path is None:
             return None
-        name = fingerprint(dataset, settings)
+        name = fingerprint(dataset, settings, strategy)
         return cls(dataset.frame.sparkSession, f"{str(path).rstrip('/')}/{name}")
 
     def blocks(self) -> DataFrame | None:

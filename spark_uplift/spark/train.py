@@ -93,11 +93,11 @@ def train(
     strategy, reason = plan.choose(settings.strategy, dataset.block_bytes)
     limits = limits or plan.Limits.of(dataset.slots, dataset.block_bytes)
     _LOG.info("strategy %s (%s), %d slots", strategy, reason, limits.slots)
+    checkpoint = Checkpoint.of(dataset, settings, strategy)
     if strategy == plan.DATA_PARALLEL:
-        checkpoint = Checkpoint.of(dataset, settings)
         trees = data_parallel.grow(dataset, spec, settings.criterion, limits, checkpoint, progress)
     else:
-        trees = tree_parallel.grow(dataset, spec, settings.criterion, limits.slots, progress)
+        trees = tree_parallel.grow(dataset, spec, settings.criterion, limits.slots, checkpoint, progress)
     if len(trees) != settings.num_trees:
         raise ModelError(f"Training must return {settings.num_trees} trees. Got {len(trees)} instead.")
     return Forest(

@@ -18,6 +18,7 @@ Nothing here depends on how many tasks there are: a tree is a function of (rows,
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,16 +31,19 @@ import pyarrow as pa
 from spark_uplift.core import growing, records, tree_kernel
 from spark_uplift.core.estimation import average_effects
 from spark_uplift.core.growing import ForestSpec
-from spark_uplift.core.tree import Tree
+from spark_uplift.core.tree import Tree, from_arrays, to_arrays
 from spark_uplift.criteria import registry
 from spark_uplift.spark import arrow
 from spark_uplift.spark.blocks import keep
+from spark_uplift.spark.checkpoint import Checkpoint
 from spark_uplift.spark.dataset import Dataset
 from spark_uplift.spark.progress import Progress
 from spark_uplift.spark.tree_rows import TREE_FIELDS, TREE_SCHEMA, tree_batch, tree_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+_LOG = logging.getLogger(__name__)
 
 _WAVE_SECONDS = 15.0
 _GUESS_NS = 15.0  # per row, tree and level, on a slow core: only decides how many waves there are
@@ -108,9 +112,14 @@ def waves(spec: ForestSpec, rows: int, tasks: int) -> list[list[int]]:
 
 
 def grow(
-    dataset: Dataset, spec: ForestSpec, criterion: str, slots: int, progress: Progress | None
+    dataset: Dataset,
+    spec: ForestSpec,
+    criterion: str,
+    slots: int,
+    checkpoint: Checkpoint | None,
+    progress: Progress | None,
 ) -> dict[int, Tree]:
-    """Grow all trees; see the module.
+    """Grow all trees; see the module. With a checkpoint they are kept after each wave.
 
     Returns
     -------
@@ -118,14 +127,21 @@ def grow(
         By number.
     """
     tasks = max(1, min(slots, spec.num_trees))
-    plan = waves(spec, dataset.rows, tasks)
+    trees: dict[int, Tree] = {}
+    step, state = (0, {}) if checkpoint is None else checkpoint.newest()
+    if state:
+        trees = from_arrays(state)
+        _LOG.info("resuming with %d trees", len(trees))
+    plan = [[i for i in wave if i not in trees] for wave in waves(spec, dataset.rows, tasks)]
+    plan = [wave for wave in plan if wave]
     blocks = dataset.blocks().select("rows", "words", "units")
     kept = len(plan) > 1 and keep(blocks)
     started = time.monotonic()
-    trees: dict[int, Tree] = {}
     try:
-        for wave in plan:
+        for number, wave in enumerate(plan, step + 1):
             trees.update(_grow_wave(blocks, dataset, spec, criterion, wave, tasks))
+            if checkpoint is not None:
+                checkpoint.save(number, to_arrays(trees))
             if progress is not None:
                 progress(len(trees), spec.num_trees, time.monotonic() - started)
     finally:

@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from spark_uplift.errors import DataError
-from spark_uplift.spark import blocks, data_parallel, plan
+from spark_uplift.spark import blocks, data_parallel, plan, tree_parallel
 from spark_uplift.spark import dataset as packing
 from spark_uplift.spark.checkpoint import Checkpoint
 from tests.spark.forests import digest, forest, to_spark
@@ -205,6 +205,26 @@ def test_training_goes_on_where_it_was_killed(
     assert packed == []
     assert len(counted) == 4 - steps
     assert states(tmp_path) == [0, 1, 2, 3, 4]
+
+
+def test_waves_of_whole_trees_are_kept_too(few_blocks, model, monkeypatch, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="spark_uplift")
+    monkeypatch.setattr(tree_parallel, "_WAVE_SECONDS", 1e-9)
+    settings = {"treatmentCol": "arms", "strategy": "tree_parallel", "checkpointPath": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        save = Checkpoint.save
+
+        def dying(self: Checkpoint, step: int, state: dict[str, Any]) -> None:
+            save(self, step, state)
+            raise KilledError("while training")
+
+        patch.setattr(Checkpoint, "save", dying)
+        with pytest.raises(KilledError, match="while training"):
+            digest(few_blocks, **settings)
+    assert states(tmp_path) == [1]
+    assert digest(few_blocks, **settings) == model.digest
+    assert states(tmp_path) == [1, 2]
+    assert "resuming with 2 trees" in caplog.text
 
 
 def test_a_finished_training_is_not_done_again(few_blocks, within, monkeypatch, tmp_path):
