@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import data, eventlog, scale_tables, tables
+from benchmarks import data, eventlog, scale_tables, scoring, tables
 from benchmarks.__main__ import QUICK, main, merge, parse
 from benchmarks.contender import CONTENDERS, quality
 from benchmarks.sections import RUN
@@ -134,6 +134,20 @@ def test_a_peer_that_fails_costs_its_row_alone():
     assert "YDF, all features" in text
 
 
+def _scored(rows, seconds, peak):
+    return {
+        "rows": rows, "seconds": seconds, "cpu_seconds": 1.9 * seconds, "trees": 100, "depth": 6, "threads": 2,
+        "bytes": 40 * rows, "peak_mb": {"score": peak}, "worker_mb": {"score": 500.0},
+    }  # fmt: skip
+
+
+def test_scoring_tells_when_memory_grows():
+    text = scoring.table([_scored(1_000_000, 3.0, 3000.0), _scored(10_000_000, 30.0, 6000.0)])
+    assert "≥ 0.5: missed" in text
+    assert "2.00 times, flat (≤ 1.25): missed" in text
+    assert "failed: exit 1" in scoring.table([{"contender": "ours-scoring", "error": "exit 1"}])
+
+
 def test_report_shows_every_section(tmp_path):
     times = {f"{part}_seconds": 0.1 for part in ("encode", "grow", "predict", "import_numba", "import_ours")}
     transform = {"rows": 10, "seconds": [1e-5], "delta_seconds": [2e-5], "scan_seconds": 1e-6, "leaves": 9.0}
@@ -156,6 +170,7 @@ def test_report_shows_every_section(tmp_path):
         "spill": {
             "small": _sized(100_000_000, 9.0, executors=1, executor_memory="450m"), "ample": _sized(100_000_000, 5.0)
         },
+        "scoring": [_scored(1_000_000, 1.5, 3000.0), _scored(100_000_000, 190.0, 3100.0)],
     }  # fmt: skip
     text = tables.report({name: {"machine": MACHINE, "results": results} for name, results in found.items()})
 
