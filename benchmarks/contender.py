@@ -33,6 +33,7 @@ CONTENDERS = {
     "ours-scale": "benchmarks.scale:fit",
     "ours-strategies": "benchmarks.scale:strategies",
     "ours-scoring": "benchmarks.scoring:score",
+    "counting": "benchmarks.costs:counting_kernel",
     "kernel": "benchmarks.kernel:run",
     "first-call": "benchmarks.kernel:first_call",
     "ydf": "benchmarks.peers:ydf_fit",

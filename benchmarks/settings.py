@@ -12,7 +12,7 @@ FEATURES = [f"f{i}" for i in range(N_FEATURES)]
 CONTROL = "control"
 
 SECTIONS = (
-    "fit", "kernel", "transform", "memory", "cold", "breakdown", "scale", "strategies", "executors", "spill",
+    "fit", "kernel", "transform", "memory", "cold", "breakdown", "counting", "scale", "strategies", "executors", "spill",
     "scoring",
 )  # fmt: skip
 LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring")

@@ -164,6 +164,10 @@ def test_report_shows_every_section(tmp_path):
         "memory": [{"rows": 1_000_000, "peak_mb": {"fit": 2000.0}, "worker_mb": {"fit": 300.0}}],
         "cold": {"compiled": [times], "cached": [times]},
         "breakdown": {"rows": 10, "trees": 2, "parts": {"whole fit": 1.5}},
+        "counting": {
+            "rows": 10, "draw": 1.0, "step": 1.0, "update": [1.0, 2.0], "far": 1.0,
+            "cases": [{"case": [0, 3, 2], "measured": 9.0, "fitted": 8.0}],
+        },
         "scale": [_sized(10_000_000, 80.0), _sized(100_000_000, 700.0)],
         "strategies": {**_sized(10, 1.0), "seconds": {"a": [2.0], "b": [1.0]}, "ratio": 2.0, "digests": ["x"]},
         "executors": [_sized(10, 8.0, executors=1), _sized(10, 5.0, executors=2)],
@@ -214,6 +218,7 @@ def test_quick_has_small_sizes_and_leaves_the_document_alone():
     assert quick.rows == QUICK["rows"] < full.rows
     assert not quick.out.startswith("docs")
     assert not quick.doc.startswith("docs")
+    assert not quick.scaling_doc.startswith("docs")
     assert quick.only == ["kernel"]
     assert parse(["--quick"]).only == list(SECTIONS), "a quick run is to see that everything runs"
     assert not set(full.only) & set(LARGE_SECTIONS)
