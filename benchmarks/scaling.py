@@ -140,8 +140,8 @@ def memory_text(work: Work, passes: list[Pass]) -> str:
         f"Packed rows: {work.record_bytes} bytes each with the unit's hash (layout {layout}), {number(total / TB)} TB "
         f"in all, {number(total / work.slots / GB)} GB a core; {tasks:,} tasks of {number(total / tasks / GB)} GB. "
         f"First pass: {first.partitions:,} partitions send {first.sampled:,} sampled rows to {first.reducers} "
-        f"reducers, {number(first.sample_bytes / MB)} MB to each, and {number(first.tally_bytes / MB)} MB of counts to the first "
-        f"of them. Held beside the interpreter with its packages: "
+        f"reducers, {number(first.sample_bytes / MB)} MB to each, and {number(first.tally_bytes / MB)} MB of counts to "
+        f"the first of them. Held beside the interpreter with its packages: "
         f"{', '.join(f'{name} {number(size / MB)} MB' for name, size in held.items())}."
     )
 

@@ -12,8 +12,8 @@ FEATURES = [f"f{i}" for i in range(N_FEATURES)]
 CONTROL = "control"
 
 SECTIONS = (
-    "fit", "kernel", "transform", "memory", "cold", "breakdown", "counting", "scale", "strategies", "executors", "spill",
-    "scoring",
+    "fit", "kernel", "transform", "memory", "cold", "breakdown", "counting", "scale", "strategies", "executors",
+    "spill", "scoring",
 )  # fmt: skip
 LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring")
 """Run only when asked for: they take hours and 12 GB of data."""
