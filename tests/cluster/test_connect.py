@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classic(folder: Path) -> dict[str, Any]:
     sections = {**SECTIONS, "mlflow": {"enabled": False}}
     asked = {"master": "local[2]", "conf": CLUSTER_CONF, "sections": sections}
-    said = run_driver("whole_run", str(folder), asked)
+    said = run_driver("whole_run", str(folder), asked, timeout=550)
     assert said["session"] == "classic"
     return json.loads(Path(said["out"]).read_text(encoding="utf-8"))
 
@@ -51,7 +51,7 @@ def classic(folder: Path) -> dict[str, Any]:
 def remote(folder: Path, server: str) -> dict[str, Any]:
     # The platform offers a session, so a configured master says nothing.
     asked = {"master": "local[7]", "sections": SECTIONS}
-    said = run_driver("whole_run", str(folder), asked, env={"SPARK_REMOTE": server})
+    said = run_driver("whole_run", str(folder), asked, env={"SPARK_REMOTE": server}, timeout=550)
     assert said["session"] == "connect"
     return json.loads(Path(said["out"]).read_text(encoding="utf-8"))
 
