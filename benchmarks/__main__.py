@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, processes, sections, tables
+from benchmarks import machine, processes, scaling, sections, tables
 from benchmarks.settings import FULL_PEERS, LARGE_SECTIONS, SECTIONS, SMALL_PEERS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +25,7 @@ QUICK = {
     "scale_rows": [50_000, 250_000], "scale_trees": 4, "pair_rows": 50_000, "spill_rows": 250_000,
     "only": list(SECTIONS),
     "out": "benchmarks/out/quick.json", "doc": "benchmarks/out/quick.md",
+    "scaling_doc": "benchmarks/out/quick-scaling.md",
 }  # fmt: skip
 
 
@@ -82,6 +83,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", default="docs/benchmarks.json", help="results, merged section by section")
     p.add_argument(
         "--doc", default="docs/benchmarks.md", help="document that takes the tables between its markers"
+    )
+    p.add_argument(
+        "--scaling-doc", default="docs/scaling.md", help="takes the cost model's tables in the same way"
     )
     p.add_argument(
         "--quick", action="store_true", help="small sizes, to see that everything runs; leaves docs alone"
@@ -145,6 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if doc.exists():
             tables.write_between_markers(doc, tables.report(results))
+    if (ROOT / args.scaling_doc).exists() and {"scale", "counting"} & set(args.only):
+        tables.write_between_markers(ROOT / args.scaling_doc, scaling.report(results))
     return 0
 
 

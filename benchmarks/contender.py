@@ -32,6 +32,8 @@ CONTENDERS = {
     "ours-breakdown": "benchmarks.ours:breakdown",
     "ours-scale": "benchmarks.scale:fit",
     "ours-strategies": "benchmarks.scale:strategies",
+    "ours-scoring": "benchmarks.scoring:score",
+    "counting": "benchmarks.costs:counting_kernel",
     "kernel": "benchmarks.kernel:run",
     "first-call": "benchmarks.kernel:first_call",
     "ydf": "benchmarks.peers:ydf_fit",

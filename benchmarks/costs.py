@@ -268,8 +268,9 @@ def measure(
     # relative residuals: a cheap case counts as much as a dear one
     found, *_ = np.linalg.lstsq(np.array(lines) / taken[:, None], np.ones(len(cases)), rcond=None)
     fitted = np.array(lines) @ found
+    draw, step, packed, unit, far = found.tolist()
     return {
-        "rows": rows, "draw": float(found[0]), "step": float(found[1]), "update": [float(found[2]), float(found[3])], "far": float(found[4]),
+        "rows": rows, "draw": draw, "step": step, "update": [packed, unit], "far": far,
         "cases": [
             {"case": case, "measured": ns, "fitted": float(fit)} for (case, ns), fit in zip(cases, fitted, strict=True)
         ],
@@ -317,10 +318,13 @@ def main() -> int:
     """Print the simulated passes and the costs of a training."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.costs", description=main.__doc__)
     for name, value in asdict(LARGE).items():
-        if name != "tasks":
+        if name not in ("tasks", "group_bytes"):
             kind = float if name == "value_bytes" else lambda text: int(float(text))
             p.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value)
-    p.add_argument("--tasks", type=int, default=None)
+    for name in ("tasks", "group-bytes"):
+        p.add_argument(
+            f"--{name}", type=lambda text: int(float(text)), default=None, help="as the engine chooses"
+        )
     p.add_argument("--results", default="docs/benchmarks.json", help="measurements that tell the constants")
     p.add_argument("--measure", action="store_true", help="measure the kernel's constants and end")
     args = vars(p.parse_args())

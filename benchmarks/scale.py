@@ -129,10 +129,12 @@ def _told(times: dict[str, Any], log: Path) -> dict[str, Any]:
     passes = []
     for found in times["passes"]:
         wrote = [x for x in eventlog.within(stages, found["start"] - 0.05, found["end"]) if x.written]
-        moved = wrote[:-1]  # the first pass may move the packed rows before, when they lie in few partitions
+        # The first pass may move the packed rows before, when they lie in few partitions.
+        moved = [] if passes else wrote[:-1]
         passes.append({
             **{key: found[key] for key in ("kind", "nodes", "trees", "depth", "seconds")},
-            "shuffled": wrote[-1].written if wrote else 0, "data": wrote[-1].data if wrote else 0,
+            "shuffled": sum(stage.written for stage in wrote[len(moved) :]),
+            "data": sum(stage.data for stage in wrote[len(moved) :]),
             "moved": sum(stage.written for stage in moved),
         })  # fmt: skip
     before = eventlog.within(stages, times["start"], times["began"])

@@ -29,6 +29,11 @@ def scale(run: Run, settings: Settings, args: Namespace) -> list[Result]:
     return found
 
 
+def counting(run: Run, settings: Settings, args: Namespace) -> Result:
+    """Time the kernel of counting passes alone, for the cost model."""
+    return run("counting", settings, args)
+
+
 def strategies(run: Run, settings: Settings, args: Namespace) -> Result:
     """Fit the same rows by either strategy, in turn, in one process."""
     return run(
@@ -55,5 +60,11 @@ def spill(run: Run, settings: Settings, args: Namespace) -> Result:
 
 def sections(run: Run) -> dict[str, Callable[[Settings, Namespace], Any]]:
     """Return the sections by name; ``run`` starts a contender."""
-    found = {"scale": scale, "strategies": strategies, "executors": executors, "spill": spill}
+    found = {
+        "counting": counting,
+        "scale": scale,
+        "strategies": strategies,
+        "executors": executors,
+        "spill": spill,
+    }
     return {name: partial(section, run) for name, section in found.items()}

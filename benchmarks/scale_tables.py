@@ -17,6 +17,7 @@ from benchmarks.settings import (
     SPILL_RATIO,
     STRATEGY_RATIO,
 )
+from spark_uplift.core.dtypes import UNIT
 
 Result = dict[str, Any]
 MB = 1e6
@@ -133,6 +134,24 @@ def scale_section(results: list[Result]) -> str:
     return "\n\n".join(["## Size", text, _sizes(good), _parts(good), *_scale_remarks(good), *errors])
 
 
+def counting_section(r: Result) -> str:
+    """Return the section of the counting kernel: measured, and what the cost model makes of it."""
+    rows = [
+        ["UNIT" if x["case"][0] == UNIT else "PACKED", str(x["case"][1]), str(x["case"][2]), number(x["measured"]),
+         number(x["fitted"])]
+        for x in r["cases"]
+    ]  # fmt: skip
+    header = ["layout", "features a node", "depth", "CPU ns a row and tree", "cost model"]
+    packed, unit = r["update"]
+    text = (
+        f"`core.counting.add_block` on {r['rows']:,} random rows, all nodes of a level, one thread. The cost model of "
+        f"[scaling.md](scaling.md) is fitted to these: a draw {number(r['draw'])} ns, a step {number(r['step'])} ns, "
+        f"an update {number(packed)} ns (PACKED) or {number(unit)} ns (UNIT), and {number(r['far'])} ns more where a "
+        f"tree's histograms exceed 1 MiB."
+    )
+    return "\n\n".join(["## Counting", text, markdown(header, rows)])
+
+
 def strategies_section(r: Result) -> str:
     """Return the section of the two strategies side by side."""
     rows = [[f"`{name}`", ", ".join(number(x) for x in taken)] for name, taken in r["seconds"].items()]
@@ -203,6 +222,7 @@ def spill_section(r: Result) -> str:
 
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
+    "counting": counting_section,
     "scale": scale_section,
     "strategies": strategies_section,
     "executors": executors_section,

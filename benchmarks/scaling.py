@@ -91,11 +91,11 @@ def constants_table(found: Constants) -> str:
 
 def costs_table(found: list[Cost]) -> str:
     """Return the table of a training's parts, with their sum."""
-    total = Cost(
-        "**together**", *(sum(getattr(c, name) for c in found) for name in ("cpu", "seconds", "read", "shuffled", "driver"))
-    )  # fmt: skip
+    names = ("cpu", "seconds", "read", "shuffled", "driver")
+    total = Cost("**together**", *(sum(getattr(cost, name) for cost in found) for name in names))
     rows = [
-        [c.name, number(c.cpu / 3600), number(c.seconds / 60), number(c.read / TB), number(c.shuffled / TB), number(c.driver)]
+        [c.name, number(c.cpu / 3600), number(c.seconds / 60), number(c.read / TB), number(c.shuffled / TB),
+         number(c.driver)]
         for c in (*found, total)
     ]  # fmt: skip
     return markdown(["", "core hours", "minutes", "read, TB", "shuffled, TB", "driver alone, seconds"], rows)
@@ -131,15 +131,18 @@ def memory_text(work: Work, passes: list[Pass]) -> str:
     """Return the memory of the processes, in words."""
     found, first = costs.memory(work, passes), first_pass(work)
     layout = "PACKED" if work.spec.grid.layout == PACKED else "UNIT"
+    total, tasks = work.block_bytes, work.limits.tasks
+    held = {
+        "a counting task": found.counting_task, "a reducing task": found.reducing_task,
+        "the first reducer of the first pass": found.first_reducer, "the driver": found.driver,
+    }  # fmt: skip
     return (
-        f"Packed rows: {work.record_bytes} bytes each with the unit's hash (layout {layout}), "
-        f"{number(work.block_bytes / TB)} TB in all, {number(work.block_bytes / work.slots / GB)} GB a core; "
-        f"{work.limits.tasks:,} tasks of {number(work.block_bytes / work.limits.tasks / GB)} GB. "
-        f"First pass: {first.partitions:,} partitions send {first.sampled:,} sampled rows to {first.reducers} reducers, "
-        f"{number(first.sample_bytes / MB)} MB to each, and {number(first.tally_bytes / MB)} MB of counts to the first. "
-        f"Held beside the interpreter: a counting task {number(found.counting_task / MB)} MB, a reducing task "
-        f"{number(found.reducing_task / MB)} MB, the first pass' first reducer {number(found.first_reducer / MB)} MB, "
-        f"the driver {number(found.driver / MB)} MB."
+        f"Packed rows: {work.record_bytes} bytes each with the unit's hash (layout {layout}), {number(total / TB)} TB "
+        f"in all, {number(total / work.slots / GB)} GB a core; {tasks:,} tasks of {number(total / tasks / GB)} GB. "
+        f"First pass: {first.partitions:,} partitions send {first.sampled:,} sampled rows to {first.reducers} "
+        f"reducers, {number(first.sample_bytes / MB)} MB to each, and {number(first.tally_bytes / MB)} MB of counts to "
+        f"the first of them. Held beside the interpreter with its packages: "
+        f"{', '.join(f'{name} {number(size / MB)} MB' for name, size in held.items())}."
     )
 
 
@@ -148,11 +151,12 @@ def variants() -> dict[str, Work]:
     large = costs.LARGE
     return {
         "as above": large,
-        "one task a slot at a time and twice the blocks a task (tasks = 1,118)": replace(large, tasks=1118),
+        "a task a slot (tasks = 1,000)": replace(large, tasks=1000),
+        "groups of 1 GiB (group_bytes)": replace(large, group_bytes=2**30),
         "all 200 features at every node": replace(large, features_per_node=200),
-        "32 bins": replace(large, bins=32),
+        "32 bins (maxBins)": replace(large, bins=32),
         "depth 6": replace(large, depth=6),
-        "500 million rows (layout PACKED)": replace(large, rows=500_000_000),
+        "500 million rows, layout PACKED": replace(large, rows=500_000_000),
     }
 
 
@@ -163,9 +167,9 @@ def variants_table(found: Constants) -> str:
         passes = list(run(work))
         parts = costs.costs(work, found, passes, cluster=True)
         rows.append([
-            name, f"{len(passes)}", number(sum(c.cpu for c in parts) / 3600), number(sum(c.seconds for c in parts) / 60),
-            number(sum(c.shuffled for c in parts) / TB), number(sum(c.driver for c in parts)),
-            number(work.block_bytes / TB),
+            name, f"{len(passes)}", number(sum(c.cpu for c in parts) / 3600),
+            number(sum(c.seconds for c in parts) / 60), number(sum(c.shuffled for c in parts) / TB),
+            number(sum(c.driver for c in parts)), number(work.block_bytes / TB),
         ])  # fmt: skip
     header = [
         "",
@@ -195,7 +199,8 @@ def report(results: dict[str, Any]) -> str:
     passes = list(run(work))
     faults = [fault for one in passes for fault in one.faults(work.limits, 0)]
     parts += [
-        f"### {work.rows:,} rows × {work.features} features, {work.trees} trees of depth {work.depth}, {work.slots:,} cores",
+        f"### {work.rows:,} rows × {work.features} features, {work.trees} trees of depth {work.depth}, "
+        f"{work.slots:,} cores",
         f"{work.features_per_node} features a node (the default, the root of their number), {work.bins} bins, "
         f"{work.arms} arms, a binary outcome.",
         passes_table(work, passes),

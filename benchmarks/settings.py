@@ -12,9 +12,10 @@ FEATURES = [f"f{i}" for i in range(N_FEATURES)]
 CONTROL = "control"
 
 SECTIONS = (
-    "fit", "kernel", "transform", "memory", "cold", "breakdown", "scale", "strategies", "executors", "spill"
+    "fit", "kernel", "transform", "memory", "cold", "breakdown", "counting", "scale", "strategies", "executors",
+    "spill", "scoring",
 )  # fmt: skip
-LARGE_SECTIONS = ("scale", "strategies", "executors", "spill")
+LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring")
 """Run only when asked for: they take hours and 12 GB of data."""
 
 FULL_PEERS = ("ydf", "ydf-sqrt", "h2o", "lightgbm")

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spark_uplift.core import buckets, counting, decisions, fixedpoint
+from spark_uplift.core import buckets, counting, decisions, fixedpoint, siblings
 from spark_uplift.core.dtypes import MASK_WORDS
 from spark_uplift.core.frontier import Decision, Key, OpenNode
 from spark_uplift.core.grower import Grower
@@ -53,8 +53,8 @@ class Work:
     bins, arms : int
     value_bytes : float
         Of the source, a row and column.
-    tasks : int, optional
-        Tasks of a pass; by default those that the engine chooses.
+    tasks, group_bytes : int, optional
+        Of `plan.Limits`; by default those that the engine chooses.
     """
 
     rows: int
@@ -67,6 +67,7 @@ class Work:
     arms: int = 2
     value_bytes: float = 8.0
     tasks: int | None = None
+    group_bytes: int | None = None
 
     @property
     def spec(self) -> ForestSpec:
@@ -97,7 +98,8 @@ class Work:
     def limits(self) -> plan.Limits:
         """The bounds that the engine would choose."""
         limits = plan.Limits.of(self.slots, self.block_bytes)
-        return limits if self.tasks is None else replace(limits, tasks=self.tasks)
+        set_ = {"tasks": self.tasks, "group_bytes": self.group_bytes}
+        return replace(limits, **{name: value for name, value in set_.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class Pass:
     kind : {"counted", "finished"}
     depth, nodes, trees : int
     open_rows : int
-        Copies of rows in the pass's nodes, over all its trees.
+        Copies of rows in the nodes that are counted, over all trees of the pass. Where nodes look at all features and a
+        level is one pass, the larger of two siblings is its parent minus the smaller.
     histograms : int
         That a task holds, and sends.
     buckets, reducers : int
@@ -150,13 +153,13 @@ class Pass:
         """Return the bounds that the pass breaks."""
         bounds = {
             "a task's histograms": (self.histograms, max(limits.group_bytes, node_bytes)),
-            "a reducer's bucket": (self.bucket_bytes, max(limits.reduce_bytes, 8 * limits.tasks)),
+            "a reducer's bucket": (self.bucket_bytes, limits.reduce_bytes * (1 + 1 / limits.tasks)),
             "what a task is sent": (self.closure, CLOSURE_BYTES),
             "what the driver collects": (self.collected, DRIVER_BYTES // 4),
             "what the driver holds": (self.held, DRIVER_BYTES),
         }
         return [
-            f"depth {self.depth}: {name}: {found:,} bytes, more than {bound:,}"
+            f"depth {self.depth}: {name}: {found:,} bytes, more than {bound:,.0f}"
             for name, (found, bound) in bounds.items()
             if found > bound
         ]
@@ -183,6 +186,8 @@ def run(work: Work) -> Iterator[Pass]:
     """Yield the passes of a training, one by one."""
     spec, limits, began = work.spec, work.limits, _resident()
     grower = Grower(spec, None, max_bytes=limits.group_bytes)  # type: ignore[arg-type]  # no gain is asked for
+    wanted = limits.siblings and spec.features_per_node >= spec.n_features
+    kept: tuple[siblings.Held, ...] = ()
     while True:
         clock = time.perf_counter()
         groups = grower.frontier(limits.group_nodes)
@@ -195,47 +200,63 @@ def run(work: Work) -> Iterator[Pass]:
             yield _finished(work, chosen)
             _close(grower, spec, chosen, work.rows)
             continue
-        group = groups[0]
-        laid = counting.lay_out(grower.trees_so_far({node.tree for node in group}), group)
-        parts = buckets.divide(group, limits.bucket_bytes(8 * laid.length) // 8)
-        sent = decisions.arrays_to_bytes(counting.to_arrays(laid))
-        counter = _pickled(passes.make_counter(spec, sent, parts))
-        packed = passes.pack_nodes(group, spec.n_arms)
-        decider = _pickled(passes.make_decider(spec, "gradient", packed, parts))
+        group, whole = groups[0], len(groups) == 1
+        bound = limits.bucket_bytes(sum(node.histogram_bytes for node in group)) // 8
+        planned = siblings.below(group, kept, bound) if whole and kept else None
+        parents = planned is not None
+        if planned is None:
+            planned = siblings.plain(group, buckets.divide(group, bound))
+        kept = planned.kept if whole and wanted else ()
+        closure = _closure(work, grower, group, planned, bool(kept), parents)
         taken = time.perf_counter() - clock
         decided = {node.key: stand_in(spec, node, work.rows) for node in group}
         clock = time.perf_counter()
         grower.apply(decided)
         taken += time.perf_counter() - clock
-        yield _counted(work, group, parts, max(counter, decider), taken, max(0, _resident() - began))
+        yield _counted(work, group, planned, parents, closure, taken, max(0, _resident() - began))
+
+
+def _closure(
+    work: Work, grower: Grower, nodes: tuple[OpenNode, ...], planned: siblings.Plan, keep: bool, parents: bool
+) -> int:
+    """Return the size of the larger function of a pass, made as the engine makes it."""
+    spec = work.spec
+    trees = grower.trees_so_far({node.tree for node in planned.counted})
+    sent = decisions.arrays_to_bytes(
+        counting.to_arrays(counting.lay_out(trees, planned.counted, planned.parts))
+    )
+    counter = passes.make_counter(spec, sent, planned.reductions)
+    told = spec, "gradient", passes.pack_nodes(nodes, spec.n_arms), planned.reductions
+    decider = passes.make_sibling_decider(*told) if parents else passes.make_decider(*told, keep)
+    return max(_pickled(counter), _pickled(decider))
 
 
 def _counted(
-    work: Work,
-    group: tuple[OpenNode, ...],
-    parts: list[buckets.Bucket],
-    closure: int,
-    seconds: float,
+    work: Work, group: tuple[OpenNode, ...], planned: siblings.Plan, parents: bool, closure: int, seconds: float,
     held: int,
-) -> Pass:
-    limits, n_parts = work.limits, sum(len(bucket.parts) for bucket in parts)
-    reducers = min(limits.tasks, len(parts))
-    sizes = 8 * np.array([bucket.end - bucket.start for bucket in parts])
-    fetched = np.bincount(partition_of(len(parts), reducers), weights=sizes, minlength=reducers)
+) -> Pass:  # fmt: skip
+    limits, spec = work.limits, work.spec
+    outputs = [steps for reduction in planned.reductions for _, steps in reduction.outputs]
+    reducers = min(limits.tasks, len(planned.reductions))
+    sizes = 8 * np.array([reduction.end - reduction.start for reduction in planned.reductions])
+    # A kept bucket comes back once, whole: at least the parents of what was counted.
+    incoming = sizes * (limits.tasks + parents)
+    fetched = np.bincount(partition_of(len(sizes), reducers), weights=incoming, minlength=reducers)
+    collected = sum(map(len, outputs)) * decisions.record_type(spec.n_arms).itemsize
     return Pass(
         kind="counted",
         depth=group[0].heap.bit_length() - 1,
         nodes=len(group),
         trees=len({node.tree for node in group}),
-        open_rows=sum(work.rows if n.stats is None else int(n.stats[:, 0].sum()) for n in group),
+        open_rows=sum(work.rows if n.stats is None else int(n.stats[:, 0].sum()) for n in planned.counted),
         histograms=int(sizes.sum()),
-        buckets=len(parts),
+        buckets=len(sizes),
         reducers=reducers,
-        bucket_bytes=int(sizes.max()) * limits.tasks,
-        reducer_bytes=int(fetched.max()) * limits.tasks,
-        shuffled=int(sizes.sum()) * limits.tasks,
+        bucket_bytes=int(incoming.max()),
+        reducer_bytes=int(fetched.max()),
+        shuffled=int(incoming.sum()),
         closure=closure,
-        collected=n_parts * decisions.record_type(work.arms).itemsize + len(parts) * ROW_OBJECT_BYTES,
+        collected=collected + len(outputs) * ROW_OBJECT_BYTES,
         driver_seconds=seconds,
         held=held,
     )

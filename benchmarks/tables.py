@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import scale_tables
+from benchmarks import scale_tables, scoring
 from benchmarks.machine import sentence
 from benchmarks.markdown import markdown, number, verdict
 from benchmarks.settings import (
@@ -247,6 +247,7 @@ _SECTIONS: dict[str, Callable[[Any], str]] = {
     "cold": cold_section,
     "breakdown": breakdown_section,
     **scale_tables.SECTIONS,
+    "scoring": scoring.table,
 }
 
 

@@ -1,11 +1,13 @@
 """Real clusters on loopback: a standalone master with workers, a Spark Connect server, and drivers as processes.
 
-Everything runs in process groups of its own, which are killed at the end whatever happened. Classic Spark and Spark
+Everything runs in process groups of its own, which are killed at the end, and dies with the process that started it
+(Linux's parent-death signal), so that nothing is left behind when that one is killed itself. Classic Spark and Spark
 Connect can't share a Python process, and tests kill drivers, so each driver is a program below ``drivers``.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -216,6 +218,7 @@ def started_driver(script: str, *args: Any, env: Mapping[str, str] | None = None
             process = subprocess.Popen(
                 [sys.executable, str(path), *texts],
                 env=environment(folder, **(env or {})), cwd=folder, stdout=out, stderr=err, start_new_session=True,
+                preexec_fn=_die_with_parent,
             )  # fmt: skip
         try:
             yield Driver(process, folder)
@@ -324,7 +327,7 @@ def _processes() -> Iterator[Callable[[str, list[str], dict[str, str]], subproce
         with open(folder / f"{name}.log", "wb") as log:
             process = subprocess.Popen(
                 command, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=_die_with_parent,
             )  # fmt: skip
         running.append(process)
         return process
@@ -334,6 +337,13 @@ def _processes() -> Iterator[Callable[[str, list[str], dict[str, str]], subproce
     finally:
         for process in reversed(running):
             _kill_group(process)
+
+
+def _die_with_parent() -> None:
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(
+        pr_set_pdeathsig, signal.SIGKILL
+    )  # kept by exec, so Spark's scripts hand it on to Java
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -11,9 +11,12 @@ from tests.cluster.kinds import CLUSTER_CONF, KINDS, fit
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if sys.platform != "linux":
-        for item in items:
-            if "tests/cluster/" in item.path.as_posix():
+    for item in items:
+        if "tests/cluster/" in item.path.as_posix():
+            item.add_marker(
+                pytest.mark.timeout(1200)
+            )  # the first of a module waits for servers and whole runs
+            if sys.platform != "linux":
                 item.add_marker(pytest.mark.skip(reason="clusters of processes need Linux"))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.clusters import connect_server, run_driver
+from tests.cluster.clusters import ROOT, connect_server, environment, run_driver
 from tests.cluster.kinds import CLUSTER_CONF, KINDS, STRATEGIES, fit
 from tests.e2e.small import BAD, GOOD, all_rows, write_parquet
 
@@ -40,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classic(folder: Path) -> dict[str, Any]:
     sections = {**SECTIONS, "mlflow": {"enabled": False}}
     asked = {"master": "local[2]", "conf": CLUSTER_CONF, "sections": sections}
-    said = run_driver("whole_run", str(folder), asked)
+    said = run_driver("whole_run", str(folder), asked, timeout=550)
     assert said["session"] == "classic"
     return json.loads(Path(said["out"]).read_text(encoding="utf-8"))
 
@@ -49,7 +51,7 @@ def classic(folder: Path) -> dict[str, Any]:
 def remote(folder: Path, server: str) -> dict[str, Any]:
     # The platform offers a session, so a configured master says nothing.
     asked = {"master": "local[7]", "sections": SECTIONS}
-    said = run_driver("whole_run", str(folder), asked, env={"SPARK_REMOTE": server})
+    said = run_driver("whole_run", str(folder), asked, env={"SPARK_REMOTE": server}, timeout=550)
     assert said["session"] == "connect"
     return json.loads(Path(said["out"]).read_text(encoding="utf-8"))
 
@@ -90,10 +92,36 @@ def test_the_report_and_the_model_in_mlflow(remote: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_same_forests(server: str, reference: dict[str, str], strategy: str) -> None:
-    asked = {"fits": {kind: fit(kind, strategy, partitions=3, shuffle=9) for kind in KINDS}}
-    digests = run_driver("fit_digest", asked, env={"SPARK_REMOTE": server})["digests"]
+def test_the_same_forests(server: str, reference: dict[str, str], tmp_path: Path, strategy: str) -> None:
+    fits = {kind: fit(kind, strategy, partitions=3, shuffle=9) for kind in KINDS}
+    fits["binary"]["settings"]["checkpointPath"] = str(tmp_path)
+    digests = run_driver("fit_digest", {"fits": fits}, env={"SPARK_REMOTE": server})["digests"]
     assert digests == {kind: reference[kind] for kind in KINDS}
+
+
+def test_tests_of_the_spark_tier_pass_as_they_are(server: str, tmp_path: Path) -> None:
+    """Among them all ways to spoil a model or a table: errors come later on Connect, and are of other classes."""
+    names = [
+        "test_persist.py",
+        "test_tables.py",
+        "test_tuning.py::test_pipelines_are_fitted_saved_and_loaded",
+        "test_evaluator.py::test_a_cross_validator_chooses_by_it",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--basetemp={tmp_path / 'inner'}",
+    ]
+    done = subprocess.run(
+        [*command, *(f"tests/spark/{name}" for name in names)],
+        env=environment(tmp_path, SPARK_REMOTE=server), cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "skipped" not in done.stdout
 
 
 def _steady(message: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import data, eventlog, scale_tables, tables
+from benchmarks import data, eventlog, scale_tables, scoring, tables
 from benchmarks.__main__ import QUICK, main, merge, parse
 from benchmarks.contender import CONTENDERS, quality
 from benchmarks.sections import RUN
@@ -134,6 +134,20 @@ def test_a_peer_that_fails_costs_its_row_alone():
     assert "YDF, all features" in text
 
 
+def _scored(rows, seconds, peak):
+    return {
+        "rows": rows, "seconds": seconds, "cpu_seconds": 1.9 * seconds, "trees": 100, "depth": 6, "threads": 2,
+        "bytes": 40 * rows, "peak_mb": {"score": peak}, "worker_mb": {"score": 500.0},
+    }  # fmt: skip
+
+
+def test_scoring_tells_when_memory_grows():
+    text = scoring.table([_scored(1_000_000, 3.0, 3000.0), _scored(10_000_000, 30.0, 6000.0)])
+    assert "≥ 0.5: missed" in text
+    assert "2.00 times, flat (≤ 1.25): missed" in text
+    assert "failed: exit 1" in scoring.table([{"contender": "ours-scoring", "error": "exit 1"}])
+
+
 def test_report_shows_every_section(tmp_path):
     times = {f"{part}_seconds": 0.1 for part in ("encode", "grow", "predict", "import_numba", "import_ours")}
     transform = {"rows": 10, "seconds": [1e-5], "delta_seconds": [2e-5], "scan_seconds": 1e-6, "leaves": 9.0}
@@ -150,12 +164,17 @@ def test_report_shows_every_section(tmp_path):
         "memory": [{"rows": 1_000_000, "peak_mb": {"fit": 2000.0}, "worker_mb": {"fit": 300.0}}],
         "cold": {"compiled": [times], "cached": [times]},
         "breakdown": {"rows": 10, "trees": 2, "parts": {"whole fit": 1.5}},
+        "counting": {
+            "rows": 10, "draw": 1.0, "step": 1.0, "update": [1.0, 2.0], "far": 1.0,
+            "cases": [{"case": [0, 3, 2], "measured": 9.0, "fitted": 8.0}],
+        },
         "scale": [_sized(10_000_000, 80.0), _sized(100_000_000, 700.0)],
         "strategies": {**_sized(10, 1.0), "seconds": {"a": [2.0], "b": [1.0]}, "ratio": 2.0, "digests": ["x"]},
         "executors": [_sized(10, 8.0, executors=1), _sized(10, 5.0, executors=2)],
         "spill": {
             "small": _sized(100_000_000, 9.0, executors=1, executor_memory="450m"), "ample": _sized(100_000_000, 5.0)
         },
+        "scoring": [_scored(1_000_000, 1.5, 3000.0), _scored(100_000_000, 190.0, 3100.0)],
     }  # fmt: skip
     text = tables.report({name: {"machine": MACHINE, "results": results} for name, results in found.items()})
 
@@ -199,6 +218,7 @@ def test_quick_has_small_sizes_and_leaves_the_document_alone():
     assert quick.rows == QUICK["rows"] < full.rows
     assert not quick.out.startswith("docs")
     assert not quick.doc.startswith("docs")
+    assert not quick.scaling_doc.startswith("docs")
     assert quick.only == ["kernel"]
     assert parse(["--quick"]).only == list(SECTIONS), "a quick run is to see that everything runs"
     assert not set(full.only) & set(LARGE_SECTIONS)
