@@ -165,5 +165,5 @@ def unreadable(error: Exception) -> str | None:
     text = str(error)
     if "FAILED_READ_FILE" not in text and "CANNOT_READ_FILE_FOOTER" not in text:
         return None
-    found = re.search(r"(?:reading|for) file:? ?((?:file|\w+):/\S+?|/\S+?)\.?(?:\s|$)", text)
+    found = re.search(r"(?:reading|for) file:? ?(\S[^\n]*?)(?:\. |\.?$)", text, re.MULTILINE)
     return found.group(1) if found else "a file of it"
