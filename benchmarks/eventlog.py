@@ -61,12 +61,38 @@ class Stored:
     room: int
 
 
+class _Blocks:
+    """Sizes of cached blocks, place by place."""
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, str], tuple[int, int]] = {}
+        self.total = [0, 0]  # memory, disk
+        self.most = [0, 0]
+
+    def update(self, info: dict[str, Any]) -> None:
+        """Take what a block's place tells of it."""
+        if info["Block ID"].startswith("rdd_"):
+            place = (info["Block ID"], json.dumps(info["Block Manager ID"], sort_keys=True))
+            self._set(place, (info["Memory Size"], info["Disk Size"]))
+
+    def forget(self, rdd: int) -> None:
+        """Drop what was unpersisted, of whose blocks Spark tells nothing more."""
+        for place in [place for place in self.places if place[0].startswith(f"rdd_{rdd}_")]:
+            self._set(place, (0, 0))
+
+    def _set(self, place: tuple[str, str], sizes: tuple[int, int]) -> None:
+        before = self.places.get(place, (0, 0))
+        self.places[place] = sizes
+        for i in range(2):
+            self.total[i] += sizes[i] - before[i]
+            self.most[i] = max(self.most[i], self.total[i])
+
+
 def read(folder: Path) -> tuple[list[Stage], Stored]:
     """Read the log of the applications in a folder (finished or not)."""
     stages: dict[tuple[str, int], Stage] = defaultdict(Stage)
-    places: dict[tuple[str, str], tuple[int, int]] = {}
+    blocks = _Blocks()
     rooms: dict[str, int] = {}
-    memory = disk = most_memory = most_disk = 0
     for event, file in _events(folder):
         kind = event["Event"]
         if kind == "SparkListenerStageCompleted":
@@ -82,19 +108,13 @@ def read(folder: Path) -> tuple[list[Stage], Stored]:
         elif kind == "SparkListenerBlockManagerAdded":
             rooms[event["Block Manager ID"]["Executor ID"]] = event["Maximum Memory"]
         elif kind == "SparkListenerBlockUpdated":
-            info = event["Block Updated Info"]
-            if not info["Block ID"].startswith("rdd_"):
-                continue
-            place = (json.dumps(info["Block Manager ID"], sort_keys=True), info["Block ID"])
-            before = places.get(place, (0, 0))
-            places[place] = (info["Memory Size"], info["Disk Size"])
-            memory += info["Memory Size"] - before[0]
-            disk += info["Disk Size"] - before[1]
-            most_memory, most_disk = max(most_memory, memory), max(most_disk, disk)
+            blocks.update(event["Block Updated Info"])
+        elif kind == "SparkListenerUnpersistRDD":
+            blocks.forget(event["RDD ID"])
     if len(rooms) > 1:
         rooms.pop("driver", None)  # it runs no task where there are executors
     ended = [stage for stage in stages.values() if stage.submitted]
-    return ended, Stored(most_memory, most_disk, sum(rooms.values()))
+    return ended, Stored(blocks.most[0], blocks.most[1], sum(rooms.values()))
 
 
 def _events(folder: Path) -> Iterable[tuple[dict[str, Any], str]]:

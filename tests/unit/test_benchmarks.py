@@ -258,8 +258,8 @@ def test_event_log_tells_what_was_shuffled_spilled_and_stored(tmp_path):
     manager = {"Executor ID": "0", "Host": "127.0.0.2", "Port": 1}
     task = {"Shuffle Write Metrics": {"Shuffle Bytes Written": 70}, "Disk Bytes Spilled": 5}
 
-    def block(memory: int, disk: int) -> dict[str, object]:
-        info = {"Block ID": "rdd_1_0", "Memory Size": memory, "Disk Size": disk, "Block Manager ID": manager}
+    def block(memory: int, disk: int, name: str = "rdd_1_0") -> dict[str, object]:
+        info = {"Block ID": name, "Memory Size": memory, "Disk Size": disk, "Block Manager ID": manager}
         return {"Event": "SparkListenerBlockUpdated", "Block Updated Info": info}
 
     events = [
@@ -269,7 +269,7 @@ def test_event_log_tells_what_was_shuffled_spilled_and_stored(tmp_path):
             "Task Metrics": task,
         },
         {"Event": "SparkListenerTaskEnd", "Stage ID": 3, "Task End Reason": {"Reason": "ExecutorLostFailure"}},
-        block(100, 0), block(0, 60),
+        block(100, 0), block(0, 60), {"Event": "SparkListenerUnpersistRDD", "RDD ID": 1}, block(0, 50, "rdd_2_0"),
         {
             "Event": "SparkListenerStageCompleted",
             "Stage Info": {
