@@ -9,7 +9,7 @@ told:
 3. Another one cuts the chunks into the ranges, one shuffle brings the pieces of a range together, and one task sorts
    and numbers it from the number of recipients in all better ranges.
 
-The cuts decide how the work is divided, never a rank. The driver holds a number a range and 64 scores a chunk.
+The cuts decide how the work is divided, never a rank. The driver holds a number a range and 16 scores a chunk.
 """
 
 from __future__ import annotations

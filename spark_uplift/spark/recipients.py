@@ -36,12 +36,12 @@ FLUSH = 1 << 18
 
 PART = 1 << 20
 """Rows of a part, about; of more than `MAX_PARTS` times as many rows the parts get larger."""
-MAX_PARTS = 4096
+MAX_PARTS = 8192
 
 CHUNK = 1 << 17
 """Rows of a packed row that leaves the second step."""
 
-POINTS = 64
+POINTS = 16
 """Of each packed row so many scores are told, at equal distances."""
 
 NO_ID, DUPLICATE = -1, 0

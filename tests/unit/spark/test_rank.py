@@ -88,7 +88,7 @@ def test_several_treatments_and_intervals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "parts"), [(0, 1), (1, 1), (2**20, 1), (2**20 + 1, 2), (10**8, 96), (10**11, 4096)]
+    ("rows", "parts"), [(0, 1), (1, 1), (2**20, 1), (2**20 + 1, 2), (10**8, 96), (10**11, 8192)]
 )
 def test_parts_of_a_list(rows: int, parts: int) -> None:
     assert recipients.number_of_parts(rows) == parts
