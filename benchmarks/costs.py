@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.simulation import Pass, Work, first_pass, run, stand_in
+from benchmarks.simulation import Pass, Work, first_pass, passes_of, stand_in
 from spark_uplift.core import counting
 from spark_uplift.core.dtypes import LANES, PACKED, UNIT
 from spark_uplift.core.grower import Grower
@@ -178,7 +178,7 @@ class Memory:
     driver: float
 
 
-def memory(work: Work, passes: list[Pass]) -> Memory:
+def memory(work: Work, passes: Sequence[Pass]) -> Memory:
     """Return the memory of tasks and driver.
 
     A counting task holds the histograms of its group, the layout of the group and the blocks that Spark hands over
@@ -335,7 +335,7 @@ def main() -> int:
 
     constants = scaling.constants(args.pop("results"))
     work = Work(**args)
-    passes = list(run(work))
+    passes = passes_of(work)
     print(scaling.passes_table(work, passes, every=True))
     print()
     print(scaling.costs_table(costs(work, constants, passes, cluster=True)))

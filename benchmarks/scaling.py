@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from benchmarks import costs
 from benchmarks.costs import Constants, Cost
 from benchmarks.machine import sentence
 from benchmarks.markdown import markdown, number
-from benchmarks.simulation import Pass, Work, first_pass, run
+from benchmarks.simulation import Pass, Work, first_pass, passes_of
 from spark_uplift.core.dtypes import PACKED
 
 MB, GB, TB = 1e6, 1e9, 1e12
@@ -52,7 +53,7 @@ def predictions(results: list[dict[str, Any]], found: Constants, slots: int) -> 
     header, columns, names = [""], [], []
     for r in results:
         work = costs.work_of(r, slots)
-        predicted = {cost.name: cost.seconds for cost in costs.costs(work, found, run(work))}
+        predicted = {cost.name: cost.seconds for cost in costs.costs(work, found, passes_of(work))}
         measured = measured_parts(r)
         columns.append((predicted, measured, r))
         names += [name for name in (*predicted, *measured) if name not in names]
@@ -94,14 +95,16 @@ def costs_table(found: list[Cost]) -> str:
     names = ("cpu", "seconds", "read", "shuffled", "driver")
     total = Cost("**together**", *(sum(getattr(cost, name) for cost in found) for name in names))
     rows = [
-        [c.name, number(c.cpu / 3600), number(c.seconds / 60), number(c.read / TB), number(c.shuffled / TB),
+        [c.name, number(c.cpu / 60), number(c.seconds / 60), number(c.read / GB), number(c.shuffled / GB),
          number(c.driver)]
         for c in (*found, total)
     ]  # fmt: skip
-    return markdown(["", "core hours", "minutes", "read, TB", "shuffled, TB", "driver alone, seconds"], rows)
+    return markdown(
+        ["", "core minutes", "minutes", "read, GB", "shuffled, GB", "driver alone, seconds"], rows
+    )
 
 
-def passes_table(work: Work, passes: list[Pass], every: bool = False) -> str:
+def passes_table(work: Work, passes: Sequence[Pass], every: bool = False) -> str:
     """Return the sizes of the passes: all of them, or the largest figures of each level."""
     shown = [[found] for found in passes] if every else _levels(passes)
     rows = []
@@ -110,24 +113,24 @@ def passes_table(work: Work, passes: list[Pass], every: bool = False) -> str:
             str(level[0].depth), str(len(level)), f"{max(x.nodes for x in level):,}",
             number(max(x.histograms for x in level) / MB), f"{max(x.buckets for x in level):,}",
             number(max(x.bucket_bytes for x in level) / MB), number(max(x.reducer_bytes for x in level) / MB),
-            number(sum(x.shuffled for x in level) / TB), number(max(x.closure for x in level) / MB),
+            number(sum(x.shuffled for x in level) / GB), number(max(x.closure for x in level) / MB),
             number(max(x.collected for x in level) / MB), number(max(x.held for x in level) / MB),
         ])  # fmt: skip
     header = [
         "depth", "passes", "nodes a pass", "histograms a task, MB", "buckets", "a bucket at its reducer, MB",
-        "fetched by a reducing task, MB", "shuffled, TB", "sent to a task, MB", "collected, MB", "driver holds, MB",
+        "fetched by a reducing task, MB", "shuffled, GB", "sent to a task, MB", "collected, MB", "driver holds, MB",
     ]  # fmt: skip
     return markdown(header, rows)
 
 
-def _levels(passes: list[Pass]) -> list[list[Pass]]:
+def _levels(passes: Sequence[Pass]) -> list[list[Pass]]:
     found: dict[int, list[Pass]] = {}
     for one in passes:
         found.setdefault(one.depth, []).append(one)
     return list(found.values())
 
 
-def memory_text(work: Work, passes: list[Pass]) -> str:
+def memory_text(work: Work, passes: Sequence[Pass]) -> str:
     """Return the memory of the processes, in words."""
     found, first = costs.memory(work, passes), first_pass(work)
     layout = "PACKED" if work.spec.grid.layout == PACKED else "UNIT"
@@ -137,7 +140,7 @@ def memory_text(work: Work, passes: list[Pass]) -> str:
         "the first reducer of the first pass": found.first_reducer, "the driver": found.driver,
     }  # fmt: skip
     return (
-        f"Packed rows: {work.record_bytes} bytes each with the unit's hash (layout {layout}), {number(total / TB)} TB "
+        f"Packed rows: {work.record_bytes} bytes each with the unit's hash (layout {layout}), {number(total / GB)} GB "
         f"in all, {number(total / work.slots / GB)} GB a core; {tasks:,} tasks of {number(total / tasks / GB)} GB. "
         f"First pass: {first.partitions:,} partitions send {first.sampled:,} sampled rows to {first.reducers} "
         f"reducers, {number(first.sample_bytes / MB)} MB to each, and {number(first.tally_bytes / MB)} MB of counts to "
@@ -164,7 +167,7 @@ def variants_table(found: Constants) -> str:
     """Return the table of what settings change."""
     rows = []
     for name, work in variants().items():
-        passes = list(run(work))
+        passes = passes_of(work)
         parts = costs.costs(work, found, passes, cluster=True)
         rows.append([
             name, f"{len(passes)}", number(sum(c.cpu for c in parts) / 3600),
@@ -196,7 +199,7 @@ def report(results: dict[str, Any]) -> str:
             f"*Measured on {sentence(results['scale']['machine'])}.*",
         ]
     work = costs.LARGE
-    passes = list(run(work))
+    passes = passes_of(work)
     faults = [fault for one in passes for fault in one.faults(work.limits, 0)]
     parts += [
         f"### {work.rows:,} rows × {work.features} features, {work.trees} trees of depth {work.depth}, "

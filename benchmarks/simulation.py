@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +185,9 @@ def stand_in(spec: ForestSpec, node: OpenNode, rows: int) -> Decision:
 
 def run(work: Work) -> Iterator[Pass]:
     """Yield the passes of a training, one by one."""
-    spec, limits, began = work.spec, work.limits, _resident()
+    spec, limits = work.spec, work.limits
+    _warm_up()
+    began = _resident()
     grower = Grower(spec, None, max_bytes=limits.group_bytes)  # type: ignore[arg-type]  # no gain is asked for
     wanted = limits.siblings and spec.features_per_node >= spec.n_features
     kept: tuple[siblings.Held, ...] = ()
@@ -337,6 +340,19 @@ def first_pass(work: Work) -> FirstPass:
     return FirstPass(
         partitions, sampled, len(blocks), sampled * width, told, sampled * width * len(blocks) + told
     )
+
+
+@lru_cache(maxsize=16)
+def passes_of(work: Work) -> tuple[Pass, ...]:
+    """Return all passes of a training, simulated once a process."""
+    return tuple(run(work))
+
+
+def _warm_up() -> None:
+    """Load what the driver's first pass would, so that no pass's time and memory are those of imports and kernels."""
+    spec = Work(rows=10, features=1, trees=1, depth=1, features_per_node=1, slots=1).spec
+    Grower(spec, None)  # type: ignore[arg-type]
+    _pickled(passes.make_counter(spec, b"", ()))
 
 
 def _pickled(function: object) -> int:
