@@ -183,7 +183,8 @@ def test_many_parts_give_what_one_gives(finished: Finished, monkeypatch: pytest.
 
 
 def test_only_the_id_and_the_features_of_a_wide_list_are_read(finished: Finished) -> None:
-    wide = people(50).assign(**{f"x{i}": 1.0 for i in range(200)})
+    others = pd.DataFrame(1.0, index=range(50), columns=[f"x{i}" for i in range(200)])
+    wide = pd.concat([people(50), others], axis=1)
     path = files(finished.folder / "wide", wide, 2)
     context = scoring(finished, path)
     listed = job._recipients(context, trained(context)[0])
@@ -209,7 +210,7 @@ def after_opening(monkeypatch: pytest.MonkeyPatch, change: Callable[[], Any]) ->
 def test_a_delta_list_is_read_in_one_version(spark, finished: Finished, monkeypatch) -> None:
     path = finished.folder / "delta list"
     rows = spark.createDataFrame(people(200).astype({"region": object, "customer": "int64"}))
-    rows.write.format("delta").save(str(path))
+    rows.write.format("delta").option("delta.columnMapping.mode", "name").save(str(path))
     more = rows.withColumn("customer", F.col("customer") + 1000)
     after_opening(monkeypatch, lambda: more.write.format("delta").mode("append").save(str(path)))
     context = scoring(finished, path, format="delta")
@@ -226,7 +227,7 @@ def test_a_delta_list_is_read_in_one_version(spark, finished: Finished, monkeypa
 def test_a_table_and_a_view_to_score(spark, finished: Finished, monkeypatch) -> None:
     rows = spark.createDataFrame(people(150).astype({"region": object, "customer": "int64"}))
     path = finished.folder / "tabled"
-    rows.write.format("delta").save(str(path))
+    rows.write.format("delta").option("delta.columnMapping.mode", "name").save(str(path))
     table = f"delta.`{path}`"
     context = open_run(configuration(finished.folder, score={"table": table}))
     assert run_step(context, step_named("score")) == 150
