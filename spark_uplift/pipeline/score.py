@@ -14,6 +14,7 @@ from spark_uplift.pipeline.audit import JobRecord, public_text, recorded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.train import trained
 from spark_uplift.spark import rank, recipients, tables
+from spark_uplift.spark.batches import unmeasured_batches
 from spark_uplift.spark.columns import column, is_number
 from spark_uplift.spark.keep import kept
 from spark_uplift.spark.parallel import side_by_side
@@ -91,7 +92,7 @@ def _score(
     arms = len(forest.treatments)
     parts = recipients.number_of_parts(int(record.rows_in or 0))
     with ExitStack() as stack:
-        with recipients.unmeasured_batches(context.spark, len(forest.features)):
+        with unmeasured_batches(context.spark, len(forest.features)):
             packed = recipients.packed(listed.rows, forest, parts, level)
             packed = stack.enter_context(kept(packed, on_disk=True))
             counted = rank.tally(packed)

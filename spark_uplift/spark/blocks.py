@@ -133,7 +133,8 @@ def packed(dataset: Dataset, checkpoint: Checkpoint | None, tasks: int) -> Itera
             frame = dataset.blocks()
             if keep(frame):
                 held.append(frame)
-            facts = _facts(frame, n_arms, verify=False)
+            with dataset.packing():
+                facts = _facts(frame, n_arms, verify=False)
         else:
             frame, facts = _checkpointed(dataset, checkpoint, n_arms)
         if facts.rows != dataset.rows:
@@ -159,5 +160,6 @@ def _checkpointed(dataset: Dataset, checkpoint: Checkpoint, n_arms: int) -> tupl
             _LOG.info("resuming with the packed rows at %s", checkpoint.root)
             return found, facts
         _LOG.info("the packed rows at %s are not whole and are packed again", checkpoint.root)
-    frame = checkpoint.write_blocks(dataset.blocks())
+    with dataset.packing():
+        frame = checkpoint.write_blocks(dataset.blocks())
     return frame, _facts(frame, n_arms, verify=False)

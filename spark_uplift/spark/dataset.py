@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from spark_uplift.core.binning import FeatureBins
 from spark_uplift.core.dtypes import FixedPoint
 from spark_uplift.errors import DataError
 from spark_uplift.spark import arrow
+from spark_uplift.spark.batches import unmeasured_batches
 from spark_uplift.spark.columns import Columns, is_category, training_frame, validate
 from spark_uplift.spark.profile import Profile, Tally, profile, row_weights
 from spark_uplift.spark.slots import parallelism
@@ -84,6 +86,10 @@ class Dataset:
     def block_bytes(self) -> int:
         """Size of all packed blocks, in bytes."""
         return self.rows * 8 * (records.record_words(len(self.features), self.grid.layout) + 1)
+
+    def packing(self) -> AbstractContextManager[None]:
+        """Return the context in which the job that packs the rows should run: it is faster there."""
+        return _small_rows(self.frame, [bins.categorical for bins in self.features])
 
     def blocks(self) -> DataFrame:
         """Return the packed blocks, one row of binary columns for up to 65,536 training rows (wide ones fewer).
@@ -156,6 +162,11 @@ def _make_packer(
     return work
 
 
+def _small_rows(frame: DataFrame, categorical: list[bool]) -> AbstractContextManager[None]:
+    """Have Spark send batches by the number of rows alone: of numbers, not of text that may be long."""
+    return nullcontext() if any(categorical) else unmeasured_batches(frame.sparkSession, len(categorical))
+
+
 def prepare(
     df: DataFrame, columns: Columns, control: str, *, max_bins: int, needs_squares: bool, seed: int
 ) -> Dataset:
@@ -171,9 +182,16 @@ def prepare(
     categorical = [is_category(kinds[name]) for name in columns.features]
     frame = training_frame(df, columns, kinds)
     weighted, logged = columns.weight is not None, columns.propensity is not None
-    found = profile(
-        frame, columns.features, categorical, max_bins=max_bins, weighted=weighted, logged=logged, seed=seed
-    )
+    with _small_rows(frame, categorical):
+        found = profile(
+            frame,
+            columns.features,
+            categorical,
+            max_bins=max_bins,
+            weighted=weighted,
+            logged=logged,
+            seed=seed,
+        )
     tally = found.tally
     faults = _faults(tally, found, columns, control)
     if faults:

@@ -14,7 +14,6 @@ whatever tasks were lost, run twice or differently divided. A task holds `FLUSH`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from spark_uplift.spark.packing import BAD, GOOD, NAMELESS, Recipients
 from spark_uplift.spark.score import encode, predictor
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 FLUSH = 1 << 18
 """Rows that a task of the first step cuts into parts together."""
@@ -51,33 +50,10 @@ DDL = f"{packing.DDL}, points binary"
 _ARROW = packing.ARROW.append(pa.field("points", pa.binary()))
 Batches = Iterator[pa.RecordBatch]
 
-_MAX_BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
-_FEATURES_UNMEASURED = 500  # 10,000 rows of so many doubles are 40 MB
-
 
 def number_of_parts(rows: int) -> int:
     """Return how many parts a list of so many rows is divided into."""
     return max(1, min(MAX_PARTS, -(-rows // PART)))
-
-
-@contextmanager
-def unmeasured_batches(spark: SparkSession, features: int) -> Iterator[None]:
-    """Let the number of rows alone limit the batches that Python is sent, where the platform lets us.
-
-    Spark otherwise measures a batch at each of its rows, which costs as much as filling it. What is sent are rows of
-    few numbers, or one part at a time.
-    """
-    try:
-        before = spark.conf.get(_MAX_BYTES)
-        if features <= _FEATURES_UNMEASURED:
-            spark.conf.set(_MAX_BYTES, str(2**31 - 1))
-    except Exception:  # an older Spark does not know it, serverless Spark does not let it be set
-        yield
-        return
-    try:
-        yield
-    finally:
-        spark.conf.set(_MAX_BYTES, str(before))
 
 
 def packed(df: DataFrame, forest: Forest, parts: int, level: float | None = None) -> DataFrame:
