@@ -122,9 +122,7 @@ def ensure(spark: SparkSession, warehouse: str | Path, name: str) -> str:
     except Exception as error:
         if exists(spark, warehouse, name):
             return location
-        raise TableError(
-            f"The table {name!r} can't be created at {location}: {_first_line(error)}"
-        ) from error
+        raise TableError(_refused("created", name, location, error)) from error
     if not exists(spark, warehouse, name):
         # Where other files lie, IF NOT EXISTS creates nothing and says nothing; a write would put a table around them.
         raise TableError(
@@ -186,7 +184,7 @@ def write(
             return location
         except Exception as error:
             if attempt == _ATTEMPTS or not _is_conflict(error):
-                raise TableError(_not_written(name, location, error)) from error
+                raise TableError(_refused("written", name, location, error)) from error
         time.sleep(random.uniform(0.2, 1.0) * attempt)  # writers that collided must not meet again
     raise AssertionError("unreachable")  # the last attempt returns or raises
 
@@ -369,13 +367,15 @@ def _require_writable(warehouse: str | Path) -> None:
         )
 
 
-def _not_written(name: str, location: str, error: Exception) -> str:
+def _refused(verb: str, name: str, location: str, error: Exception) -> str:
     hint = ""
+    if "CANNOT_CREATE_LOG_PATH" in str(error):
+        hint = " Hint: choose another folder with --set warehouse=FOLDER."
     if re.search("DELTA_(FAILED_TO_)?MERGE|INCOMPATIBLE|METADATA_MISMATCH", str(error)):
         hint = " Hint: a column of this name has another type there; choose another warehouse."
     if _DISK_FULL in str(error):
         hint = f" {_DISK_FULL}. The table is as it was. Hint: free space, then run the job again."
-    return f"The table {name!r} can't be written at {location}: {_first_line(error)}{hint}"
+    return f"The table {name!r} can't be {verb} at {location}: {_first_line(error)}{hint}"
 
 
 def _is_missing(error: Exception) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -99,27 +100,22 @@ def test_the_same_forests(server: str, reference: dict[str, str], tmp_path: Path
     assert digests == {kind: reference[kind] for kind in KINDS}
 
 
-def test_tests_of_the_spark_tier_pass_as_they_are(server: str, tmp_path: Path) -> None:
+def test_tests_of_the_spark_tier_pass_as_they_are(server: str) -> None:
     """Among them all ways to spoil a model or a table: errors come later on Connect, and are of other classes."""
     names = [
         "test_persist.py",
         "test_tables.py",
-        "test_tuning.py::test_pipelines_are_fitted_saved_and_loaded",
+        "test_tuning.py::test_pipelines_are_fitted_saved_and_loaded[1]",
         "test_evaluator.py::test_a_cross_validator_chooses_by_it",
     ]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"--basetemp={tmp_path / 'inner'}",
-    ]
-    done = subprocess.run(
-        [*command, *(f"tests/spark/{name}" for name in names)],
-        env=environment(tmp_path, SPARK_REMOTE=server), cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    with TemporaryDirectory(prefix="su") as folder:  # short: some messages are cut
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/t"),
+                *(f"tests/spark/{name}" for name in names),
+            ],
+            env=environment(Path(folder), SPARK_REMOTE=server), cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
     assert "skipped" not in done.stdout
 
