@@ -14,7 +14,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "labelCol": "spend", "treatmentCol": "arms", "weightCol": "weight", "propensityCol": "logged",
     },
     "honest little bags of clusters": {"clusterCol": "home", "honest": True, "intervals": True, "numTrees": 8},
-    "by content": {"idCol": None, "treatmentCol": "arms", "criterion": "kl"},
+    "by content": {"idCol": None, "treatmentCol": "arms", "criterion": "kl", "featureSubsetStrategy": "all"},
 }  # fmt: skip
 """Missing values and categories are in the features of all (`tests.spark.forests.experiment`)."""
 
