@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -214,3 +215,17 @@ def report(results: dict[str, Any]) -> str:
         variants_table(found),
     ]  # fmt: skip
     return "\n\n".join(parts)
+
+
+def main() -> int:
+    """Write the tables of docs/scaling.md again from the results that are there."""
+    from benchmarks.tables import write_between_markers
+
+    root = Path(__file__).resolve().parents[1]
+    results = json.loads((root / "docs/benchmarks.json").read_text())
+    write_between_markers(root / "docs/scaling.md", report(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -73,7 +73,7 @@ UNSTABLE = {"monotonically_increasing_id", "randomSplit", "spark_partition_id", 
 UNSTABLE_FUNCTIONS = {"rand", "randn", "uniform", "randstr", "shuffle", "uuid"}  # of pyspark.sql.functions
 EXCEPTIONS = {
     "spark/slots.py": {"spark_partition_id"},  # counts partitions; no row's fate hangs on it
-    "spark/recipients.py": {"conf.set"},  # puts the setting back, and does without where it is refused
+    "spark/batches.py": {"conf.set"},  # puts the setting back, and does without where it is refused
 }
 
 MAX_LINES = 400
