@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pyspark import keyword_only
@@ -24,6 +24,7 @@ from spark_uplift.errors import ConfigError, ModelError, bad_value
 from spark_uplift.learners.params import UpliftParams
 from spark_uplift.spark import dataset, explain, persist
 from spark_uplift.spark import score as scoring
+from spark_uplift.spark.plan import Limits
 from spark_uplift.spark.progress import Progress
 from spark_uplift.spark.train import train
 
@@ -113,6 +114,7 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
     ) -> None:
         super().__init__()
         self._progress: Progress | None = None
+        self._bounds: dict[str, Any] = {}
         self.assign(self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
 
     def setParams(self, **values: Any) -> UpliftForest:
@@ -124,6 +126,43 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
             For names that do not exist and values of a wrong type.
         """
         self.assign(values)
+        return self
+
+    def setLimits(self, **bounds: Any) -> UpliftForest:
+        """Set bounds of ``data_parallel`` passes; what is left out follows from the cluster. No forest depends on them.
+
+        Parameters
+        ----------
+        **bounds
+            Of `spark_uplift.spark.plan.Limits`: ``tasks`` a pass, ``group_bytes`` of histograms in a task,
+            ``reduce_bytes`` that a reducer receives, ``small_rows`` of a node that one task may finish, ``siblings``.
+
+        Raises
+        ------
+        ConfigError
+            For names that do not exist and values that can't be.
+        """
+        known = [field.name for field in fields(Limits)]
+        owner = type(self).__name__
+        faults = [
+            bad_value("name", f"{owner}.setLimits", f"one of {known}", name)
+            for name in bounds
+            if name not in known
+        ]
+        faults += [
+            bad_value(
+                name,
+                f"{owner}.setLimits",
+                "an int of 0 or more" if least == 0 else "an int of 1 or more",
+                value,
+            )
+            for name, value in bounds.items()
+            for least in [0 if name in ("small_rows", "siblings") else 1]
+            if name in known and not (isinstance(value, int) and value >= least)
+        ]
+        if faults:
+            raise ConfigError(faults)
+        self._bounds = bounds
         return self
 
     def onProgress(self, listener: Progress | None) -> UpliftForest:
@@ -160,7 +199,8 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
             "missing": list(data.missing),
             "settings": {p.name: self.getOrDefault(p) for p in self.params if self.isDefined(p)},
         }
-        forest = train(data, self.settings(len(data.features)), self._progress)
+        limits = replace(Limits.of(data.slots, data.block_bytes), **self._bounds) if self._bounds else None
+        forest = train(data, self.settings(len(data.features)), self._progress, limits)
         model = UpliftForestModel(replace(forest, training=facts))
         self._copyValues(model)
         # As Spark's own models do, so that forest.upliftCol names the model's parameter too.

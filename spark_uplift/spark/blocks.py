@@ -145,7 +145,10 @@ def packed(dataset: Dataset, checkpoint: Checkpoint | None, tasks: int) -> Itera
         if facts.partitions < min(tasks, facts.blocks):  # e.g. one large file that can't be split
             frame = frame.repartition(min(tasks, facts.blocks))
             if keep(frame):
-                held.append(frame)
+                _facts(frame, n_arms, verify=False)  # from now on only these are needed
+                for kept in held:
+                    kept.unpersist()
+                held = [frame]
         yield Blocks(frame.select("words", "units").coalesce(tasks), facts.stats)
     finally:
         for kept in held:

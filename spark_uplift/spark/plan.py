@@ -32,6 +32,9 @@ _GROW_NS = 6.0  # a row and level in the fused kernel
 _PASS_NS = 0.6e9  # a pass, whatever it counts: scheduling, start, shuffle, collect
 
 
+_BUCKETS = 4  # a slot
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds of a pass.
@@ -70,9 +73,13 @@ class Limits:
         return cls(slots=slots, tasks=max(2 * slots, -(-block_bytes // TASK_BYTES)))
 
     def bucket_bytes(self, group_bytes: int) -> int:
-        """Return the bound of a bucket: what all tasks send of it fits a reducer, and every slot has one to reduce."""
+        """Return the bound of a bucket.
+
+        What all tasks send of it fits a reducer; and there are several a slot, since Spark's hash puts some of them
+        on one reducer.
+        """
         fits = self.reduce_bytes // self.tasks
-        return max(8, min(fits, -(-group_bytes // self.slots)))
+        return max(8, min(fits, -(-group_bytes // (_BUCKETS * self.slots))))
 
 
 def choose(strategy: str, block_bytes: int) -> tuple[str, str]:

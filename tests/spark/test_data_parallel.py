@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
-from spark_uplift.errors import DataError
+from spark_uplift.errors import ConfigError, DataError
 from spark_uplift.spark import blocks, data_parallel, plan, tree_parallel
 from spark_uplift.spark import dataset as packing
 from spark_uplift.spark.checkpoint import Checkpoint
@@ -124,6 +124,20 @@ def test_siblings_that_are_not_counted(units, few_blocks, within, reduce_bytes, 
         totals.append(sum(counted))
         counted.clear()
     assert totals[1] < 0.7 * totals[0]
+
+
+def test_bounds_can_be_set(few_blocks, model, monkeypatch):
+    used: list[plan.Limits] = []
+    grow = data_parallel.grow
+    monkeypatch.setattr(data_parallel, "grow", lambda *a: (used.append(a[3]), grow(*a))[1])
+    bounded = forest(treatmentCol="arms", strategy="data_parallel").setLimits(
+        tasks=3, small_rows=0, siblings=False
+    )
+    assert bounded.copy().fit(few_blocks).digest == model.digest
+    assert used == [replace(plan.Limits.of(2), tasks=3, small_rows=0, siblings=False)]
+    faults = r"(?s)'name' .* one of \['slots', 'tasks'.*'rows'.*'tasks' .* an int of 1 or more. Got 0 instead"
+    with pytest.raises(ConfigError, match=faults):
+        forest().setLimits(rows=1, tasks=0)
 
 
 def test_progress_goes_up_to_the_whole_forest(few_blocks, within):

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from typing import Any
 
 import spark_uplift as su
 from spark_uplift.learners import forest as learner
-from spark_uplift.spark import plan
 from spark_uplift.spark.checkpoint import Checkpoint
 from tests.spark.forests import experiment, forest, to_spark
 
@@ -36,13 +34,12 @@ def announce_state(self: Checkpoint, step: int, state: dict[str, Any]) -> None:
     print(f"KEPT {step}", flush=True)
 
 
-def announce_growth(name: str, limits: dict[str, int]) -> None:
-    """Say when binning has ended and trees begin to grow; have passes keep within limits."""
+def announce_growth(name: str) -> None:
+    """Say when binning has ended and trees begin to grow."""
 
-    def train(data: Any, *args: Any) -> Any:
+    def train(*args: Any) -> Any:
         print(f"GROWING {name}", flush=True)
-        bounds = replace(plan.Limits.of(data.slots), **limits)
-        return _TRAIN(data, *args, limits=bounds)
+        return _TRAIN(*args)
 
     learner.train = train
 
@@ -59,8 +56,9 @@ def main(argv: list[str]) -> int:
         rows = data.sample(frac=1.0, random_state=seed) if seed else data
         df = to_spark(spark, rows, fit.get("partitions", 2))
         print(f"FITTING {name}", flush=True)
-        announce_growth(name, fit.get("limits", {}))
-        digests[name] = forest(**fit.get("settings", {})).fit(df).digest
+        announce_growth(name)
+        learned = forest(**fit.get("settings", {})).setLimits(**fit.get("limits", {})).fit(df)
+        digests[name] = learned.digest
     print(json.dumps({"digests": digests, "digest": next(iter(digests.values())), "kept": KEPT}), flush=True)
     spark.stop()
     return 0
