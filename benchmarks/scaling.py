@@ -57,7 +57,7 @@ def predictions(results: list[dict[str, Any]], found: Constants, slots: int) -> 
         predicted = {cost.name: cost.seconds for cost in costs.costs(work, found, passes_of(work))}
         measured = measured_parts(r)
         columns.append((predicted, measured, r))
-        names += [name for name in (*predicted, *measured) if name not in names]
+        names += [name for name in dict.fromkeys((*predicted, *measured)) if name not in names]
         header += [f"{r['rows']:,} rows: model", "measured"]
     names.sort(key=lambda name: (name.startswith("finish"), name.startswith("count"), name))
     rows = []
