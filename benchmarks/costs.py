@@ -182,8 +182,8 @@ def memory(work: Work, passes: Sequence[Pass]) -> Memory:
     """Return the memory of tasks and driver.
 
     A counting task holds the histograms of its group, the layout of the group and the blocks that Spark hands over
-    together (64 MiB at most); a reducing task a bucket of all tasks, and one part summed. The reducer of the first pass
-    holds the sampled rows of its features once as they came and once side by side, and the first of them all tallies.
+    together (64 MiB at most); a reducing task a bucket of all tasks, and one part summed. A reducer of the first
+    pass holds the sampled rows of its features once as they came and once side by side, or a share of the tallies.
     """
     layout = max(
         (found.nodes * min(work.features_per_node, work.features) * 16 for found in passes), default=0
@@ -192,7 +192,7 @@ def memory(work: Work, passes: Sequence[Pass]) -> Memory:
     return Memory(
         counting_task=max((found.histograms for found in passes), default=0) + layout + 64 * 2**20,
         reducing_task=max((found.bucket_bytes for found in passes), default=0) * 1.5,
-        first_reducer=2 * first.sample_bytes + 2 * first.tally_bytes,
+        first_reducer=2 * max(first.sample_bytes, first.tally_bytes),
         driver=max((found.held + found.collected + 2 * found.closure for found in passes), default=0),
     )
 

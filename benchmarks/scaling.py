@@ -15,6 +15,7 @@ from benchmarks.machine import sentence
 from benchmarks.markdown import markdown, number
 from benchmarks.simulation import Pass, Work, first_pass, passes_of
 from spark_uplift.core.dtypes import PACKED
+from spark_uplift.spark import profile
 
 MB, GB, TB = 1e6, 1e9, 1e12
 CORES = 2  # of the machine whose fits are measured
@@ -138,14 +139,14 @@ def memory_text(work: Work, passes: Sequence[Pass]) -> str:
     total, tasks = work.block_bytes, work.limits.tasks
     held = {
         "a counting task": found.counting_task, "a reducing task": found.reducing_task,
-        "the first reducer of the first pass": found.first_reducer, "the driver": found.driver,
+        "a reducer of the first pass": found.first_reducer, "the driver": found.driver,
     }  # fmt: skip
     return (
         f"Packed rows: {work.record_bytes} bytes each with the unit's hash (layout {layout}), {number(total / GB)} GB "
         f"in all, {number(total / work.slots / GB)} GB a core; {tasks:,} tasks of {number(total / tasks / GB)} GB. "
         f"First pass: {first.partitions:,} partitions send {first.sampled:,} sampled rows to {first.reducers} "
         f"reducers, {number(first.sample_bytes / MB)} MB to each, and {number(first.tally_bytes / MB)} MB of counts to "
-        f"the first of them. Held beside the interpreter with its packages: "
+        f"each of {profile.TALLIES} others. Held beside the interpreter with its packages: "
         f"{', '.join(f'{name} {number(size / MB)} MB' for name, size in held.items())}."
     )
 

@@ -33,7 +33,7 @@ from spark_uplift.core.frontier import Decision, Key, OpenNode
 from spark_uplift.core.grower import Grower
 from spark_uplift.core.growing import ForestSpec
 from spark_uplift.core.records import record_words
-from spark_uplift.spark import edge_sample, passes, plan
+from spark_uplift.spark import edge_sample, passes, plan, profile
 from spark_uplift.spark.profile import Tally
 
 CLOSURE_BYTES = 10 * 10**6
@@ -332,7 +332,7 @@ class FirstPass:
     sampled: int  # rows that all tasks send
     reducers: int
     sample_bytes: int  # that one reducer gets
-    tally_bytes: int  # that the first reducer gets besides
+    tally_bytes: int  # that a reducer of tallies gets
     shuffled: int
 
 
@@ -351,7 +351,12 @@ def first_pass(work: Work) -> FirstPass:
     tally.given.update(dict.fromkeys(names, partition_rows))
     told = len(tally.to_json()) * partitions
     return FirstPass(
-        partitions, sampled, len(blocks), sampled * width, told, sampled * width * len(blocks) + told
+        partitions,
+        sampled,
+        len(blocks),
+        sampled * width,
+        -(-told // profile.TALLIES),
+        sampled * width * len(blocks) + told,
     )
 
 

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -223,12 +223,20 @@ class _Task:
         return weights
 
 
-def _quota(complete: bool) -> int:
-    """Return how many rows this task sends. Which ones make the sample does not depend on it, see `edge_sample`."""
+TALLIES = 32  # reducers of tallies: thousands of tasks send one each, with the levels of all categories
+
+
+def _partition() -> int | None:
+    """Return this task's partition, which says how much travels and to whom, never what comes out of it."""
     from pyspark import TaskContext
 
-    context = None if complete else TaskContext.get()
-    return edge_sample.quota(None if context is None else context.partitionId())
+    context = TaskContext.get()
+    return None if context is None else context.partitionId()
+
+
+def _sent(*row: Any) -> pa.RecordBatch:
+    columns = [pa.array([value], f.type) for value, f in zip(row, _SENT, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=_SENT)
 
 
 def _make_task(
@@ -238,7 +246,9 @@ def _make_task(
     n_numeric = categorical.count(False)
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        task = _Task(names, categorical, weighted, logged, key, _quota(complete))
+        partition = _partition()
+        rows = edge_sample.quota(None if complete else partition)
+        task = _Task(names, categorical, weighted, logged, key, rows)
         for batch in batches:
             task.add(batch)
         if task.tally.rows == 0:
@@ -246,19 +256,18 @@ def _make_task(
         task.sample.shrink()
         hashes, weights, numbers = task.sample.rows(n_numeric)
         told = int(task.sample.limit.view(np.int64))
-        for block, part in enumerate(edge_sample.blocks(n_numeric)):
-            row: list[Any] = [
-                [block],
-                [task.tally.to_json() if block == 0 else None],
-                [hashes.tobytes()],
-                [weights.tobytes()],
-                [numbers[:, part].tobytes()],
-                [told],
-            ]
-            columns = [pa.array(c, f.type) for c, f in zip(row, _SENT, strict=True)]
-            yield pa.RecordBatch.from_arrays(columns, schema=_SENT)
+        yield _sent(-1 - (partition or 0) % TALLIES, task.tally.to_json(), b"", b"", b"", told)
+        for block, part in enumerate(edge_sample.blocks(n_numeric) if n_numeric else ()):
+            yield _sent(block, None, hashes.tobytes(), weights.tobytes(), numbers[:, part].tobytes(), told)
 
     return work
+
+
+def _merged(tallies: Iterable[str]) -> Tally:
+    merged = Tally()
+    for text in tallies:
+        merged.merge(Tally.from_json(text))
+    return merged
 
 
 def _make_reducer(categorical: list[bool], max_bins: int, weighted: bool) -> Callable[[pa.Table], pa.Table]:
@@ -267,17 +276,16 @@ def _make_reducer(categorical: list[bool], max_bins: int, weighted: bool) -> Cal
 
     def reduce(table: pa.Table) -> pa.Table:
         block = table.column("block")[0].as_py()
-        tally = Tally()
-        for text in table.column("stats").to_pylist():
-            if text is not None:
-                tally.merge(Tally.from_json(text))
-        hashes = np.concatenate([arrow.binary(v, np.uint64) for v in table.column("hashes")])
-        weights = np.concatenate([arrow.binary(v, np.float64) for v in table.column("weights")])
-        numbers = np.concatenate([arrow.binary(v, np.float64) for v in table.column("numbers")])
-        numbers = numbers.reshape(hashes.size, widths[block])
-        told = table.column("told").to_numpy().view(np.uint64)
-        cuts = edge_sample.cut(hashes, weights, numbers, told, max_bins, weighted)
-        found = {"tally": tally.to_json() if block == 0 else None, "cuts": cuts}
+        found: dict[str, Any] = {}
+        if block < 0:
+            found["tally"] = _merged(table.column("stats").to_pylist()).to_json()
+        else:
+            hashes = np.concatenate([arrow.binary(v, np.uint64) for v in table.column("hashes")])
+            weights = np.concatenate([arrow.binary(v, np.float64) for v in table.column("weights")])
+            numbers = np.concatenate([arrow.binary(v, np.float64) for v in table.column("numbers")])
+            numbers = numbers.reshape(hashes.size, widths[block])
+            told = table.column("told").to_numpy().view(np.uint64)
+            found["cuts"] = edge_sample.cut(hashes, weights, numbers, told, max_bins, weighted)
         return pa.table(
             {"block": pa.array([block], pa.int32()), "profile": [json.dumps(found)]}, schema=_REDUCED
         )
@@ -318,13 +326,13 @@ def profile(
         task = _make_task(listed, categorical, weighted, logged, seed, complete)
         merged = frame.mapInArrow(task, _PARTIAL).groupBy("block").applyInArrow(reducer, _MERGED).collect()
         found = [json.loads(row["profile"]) for row in sorted(merged, key=lambda row: row["block"])]
-        if all(block["cuts"] is not None for block in found):
+        if all(one.get("cuts", ()) is not None for one in found):
             break
         _LOG.info("partitions are of very unequal size: the rows to cut bins from are gathered once more")
     if not found:
         return Profile(Tally(), tuple(FeatureBins(name) for name in names))
-    tally = Tally.from_json(found[0]["tally"])
-    numeric = iter([cuts for block in found for cuts in block["cuts"]])
+    tally = _merged(one["tally"] for one in found if "tally" in one)
+    numeric = iter([cuts for one in found for cuts in one.get("cuts", ())])
     features: list[FeatureBins] = []
     # Tasks stop counting on their own; what one alone would have told must not depend on how many there were.
     faults = [

@@ -38,11 +38,22 @@ def run(parts: list[pa.Table], weighted: bool, quotas: list[int] | None = None) 
     partial = []
     for i, part in enumerate(parts):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(profile, "_quota", lambda _, i=i: quotas[i] if quotas else edge_sample.SAMPLE_ROWS)
-            task = profile._make_task(names, categorical, weighted, weighted, 1)
+            patch.setattr(profile, "_partition", lambda i=i: i)
+            patch.setattr(edge_sample, "quota", lambda p: quotas[p] if quotas else edge_sample.SAMPLE_ROWS)
+            task = profile._make_task(names, categorical, weighted, weighted, 1, False)
             partial += list(task(iter(part.to_batches(max_chunksize=64))))
-    merged = profile._make_reducer(categorical, 16, weighted)(pa.Table.from_batches(partial))
-    return json.loads(merged.column("profile")[0].as_py())
+    sent = pa.Table.from_batches(partial)
+    reduce = profile._make_reducer(categorical, 16, weighted)
+    found: dict = {"tally": [], "cuts": []}
+    for block in sorted(set(sent.column("block").to_pylist())):
+        merged = reduce(sent.filter(pa.array([b == block for b in sent.column("block").to_pylist()])))
+        (one,) = [json.loads(text) for text in merged.column("profile").to_pylist()]
+        if block < 0:
+            found["tally"].append(one["tally"])
+        else:
+            found["cuts"] = one["cuts"]
+    assert len(found["tally"]) == sum(part.num_rows > 0 for part in parts)
+    return {"tally": profile._merged(found["tally"]).to_json(), "cuts": found["cuts"]}
 
 
 @pytest.mark.parametrize("weighted", [False, True])
