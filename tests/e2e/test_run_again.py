@@ -90,7 +90,7 @@ def test_steps_killed_half_way_can_be_run_again(
 
     for module, function, job in (
         (training, "save", "train"),
-        (scoring, "_written", "score"),  # after the scores were written
+        (scoring, "_rows", "score"),  # after the scores were written
         (reporting, "write_text", "report"),
     ):
         with monkeypatch.context() as patch:
