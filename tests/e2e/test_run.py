@@ -166,7 +166,7 @@ def test_every_unit_has_one_score_and_ranks_have_no_gaps(finished: Finished) -> 
     ties = scores[scores["best_uplift"].duplicated(keep=False)]
     assert len(ties) > 0
     for _, tie in ties.groupby("best_uplift"):
-        drawn = [xxhash.xxh64_intdigest(unit, seed=42) for unit in tie["unit_id"]]  # favours nobody
+        drawn = [xxhash.xxh64_intdigest(unit.encode(), seed=42) for unit in tie["unit_id"]]  # favours nobody
         assert drawn == sorted(drawn)
     assert scores["decile"].tolist() == [(rank - 1) * 10 // n + 1 for rank in scores["rank"]]
     effects = np.array(scores["uplift"].tolist())
