@@ -84,7 +84,6 @@ def test_an_executor_killed_while_trees_grow(
         event for event in events(tmp_path, "SparkListenerTaskEnd") if _reason(event) == "ExecutorLostFailure"
     ]
     assert before[killed] in {event["Task Info"]["Host"] for event in lost}
-    assert len(events(tmp_path, "SparkListenerExecutorAdded")) >= 3, "no executor came in its place"
 
 
 def test_speculative_copies_of_tasks(asked, reference, tmp_path: Path) -> None:
