@@ -16,20 +16,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
 from spark_uplift import config_sources
+from spark_uplift.config_base import Arm, Name, Names, PositiveInt, Section, Share, SparkValue, arm_text
+from spark_uplift.config_economics import EconomicsConfig
 from spark_uplift.config_faults import RuleError, faults_of
 from spark_uplift.errors import ConfigError
 
 __all__ = [
     "ChecksConfig",
+    "EconomicsConfig",
     "EvaluationConfig",
     "ExperimentConfig",
     "ForestConfig",
@@ -45,18 +45,6 @@ __all__ = [
 ]
 
 
-def _arm(value: object) -> object:
-    """Whole numbers are fine names of arms; other numbers would depend on how they are written out."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _spark_value(value: object) -> object:
-    """Spark settings are text; YAML reads some of them as numbers and booleans."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, (int, float)) else value
-
-
 def _subset(value: str | int | float) -> str | int | float:
     if isinstance(value, str):
         if value not in ("auto", "all", "sqrt", "onethird"):
@@ -64,13 +52,6 @@ def _subset(value: str | int | float) -> str | int | float:
     elif value <= 0 or (isinstance(value, float) and value > 1):
         raise ValueError
     return value
-
-
-Arm = Annotated[str, BeforeValidator(_arm), Field(min_length=1)]
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], Field(strict=False)]
-PositiveInt = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 def experiment_faults(values: Mapping[str, Any]) -> list[str]:
@@ -82,9 +63,9 @@ def experiment_faults(values: Mapping[str, Any]) -> list[str]:
             "The experiment must have exactly one of dataset, path and table. "
             f"Got {' and '.join(given) if given else 'none of them'} instead."
         )
-    control, arms, shares = _arm(values.get("control")), values.get("arms"), values.get("shares")
+    control, arms, shares = arm_text(values.get("control")), values.get("arms"), values.get("shares")
     if isinstance(arms, (list, tuple)):
-        names = [_arm(arm) for arm in arms]
+        names = [arm_text(arm) for arm in arms]
         if len(set(map(str, names))) != len(names) or len(names) < 2 or (control and control not in names):
             faults.append(
                 "The 'experiment.arms' parameter of the configuration must be two or more different arms, "
@@ -92,7 +73,7 @@ def experiment_faults(values: Mapping[str, Any]) -> list[str]:
             )
     if isinstance(shares, Mapping) and all(isinstance(share, (int, float)) for share in shares.values()):
         total = sum(shares.values())
-        if abs(total - 1) > 1e-6 or (control and control not in [_arm(arm) for arm in shares]):
+        if abs(total - 1) > 1e-6 or (control and control not in [arm_text(arm) for arm in shares]):
             faults.append(
                 "The 'experiment.shares' parameter of the configuration must be shares that add to 1, "
                 f"that of the control {control!r} among them. Got {dict(shares)!r} instead, which add to "
@@ -108,11 +89,7 @@ def score_faults(values: Mapping[str, Any]) -> list[str]:
     return []
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ExperimentConfig(_Section):
+class ExperimentConfig(Section):
     """Where the experiment lies, and what its columns mean."""
 
     dataset: Literal["randhie", "hillstrom"] | None = Field(None, description="A built-in dataset.")
@@ -151,7 +128,7 @@ class ExperimentConfig(_Section):
         return self
 
 
-class ChecksConfig(_Section):
+class ChecksConfig(Section):
     """Where the experiment's checks turn."""
 
     srm_alpha: Share = Field(0.001, description="Sample ratios fail below this p-value.")
@@ -161,13 +138,13 @@ class ChecksConfig(_Section):
     warn_only: Names = Field((), description="Checks that warn where they would fail.")
 
 
-class SplitConfig(_Section):
+class SplitConfig(Section):
     """How rows are divided, by a hash of the unit."""
 
     holdout: Share = Field(0.3, description="Share of units kept for evaluation.")
 
 
-class ForestConfig(_Section):
+class ForestConfig(Section):
     """Parameters of ``UpliftForest``, under its own names and with its own defaults."""
 
     criterion: Literal[
@@ -202,7 +179,7 @@ class ForestConfig(_Section):
     )
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """How the model is evaluated on the holdout."""
 
     bootstrap: int = Field(200, ge=0, le=10_000, description="Bootstrap replicates; 0 gives no intervals.")
@@ -210,7 +187,7 @@ class EvaluationConfig(_Section):
     buckets: int = Field(10, ge=2, le=100, description="Buckets of the uplift table.")
 
 
-class ScoreConfig(_Section):
+class ScoreConfig(Section):
     """The units to score; without path and table the experiment's own."""
 
     path: Name | None = Field(None, description="Files to score.")
@@ -225,13 +202,13 @@ class ScoreConfig(_Section):
         return self
 
 
-class ReportConfig(_Section):
+class ReportConfig(Section):
     """Where the report goes."""
 
     path: Name | None = Field(None, description="HTML file; null writes <warehouse>/report.html.")
 
 
-class MlflowConfig(_Section):
+class MlflowConfig(Section):
     """What MLflow keeps."""
 
     enabled: bool = Field(True, description="Whether the run is logged.")
@@ -243,16 +220,14 @@ class MlflowConfig(_Section):
     alias: Name = Field("champion", description="Alias of the registered version.")
 
 
-class SparkConfig(_Section):
+class SparkConfig(Section):
     """Settings of a new local session; an existing one is left as it is."""
 
     master: Name | None = Field(None, description="Spark master; null takes local[*].")
-    conf: dict[str, Annotated[str, BeforeValidator(_spark_value)]] = Field(
-        default_factory=dict, description="Further Spark settings."
-    )
+    conf: dict[str, SparkValue] = Field(default_factory=dict, description="Further Spark settings.")
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """The whole configuration."""
 
     name: str = Field(
@@ -269,6 +244,7 @@ class RunConfig(_Section):
     split: SplitConfig = SplitConfig()
     forest: ForestConfig = ForestConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    economics: EconomicsConfig = EconomicsConfig()
     score: ScoreConfig = ScoreConfig()
     report: ReportConfig = ReportConfig()
     mlflow: MlflowConfig = MlflowConfig()

@@ -101,9 +101,8 @@ def weighted_edges(values: F64, weights: F64 | None, max_bins: int) -> tuple[flo
 
 def _midpoints(low: F64, high: F64) -> F64:
     """Return cuts between neighbours that keep ``low`` on the left side, also where floats have no number between."""
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # neighbours as far apart as floats go: cut at the lower one
+    # Neighbours as far apart as floats go are cut at the lower one.
+    with np.errstate(over="ignore", invalid="ignore"):
         middle = low + (high - low) / 2.0
     return np.where((middle < high) & (middle >= low), middle, low)
 

@@ -82,6 +82,19 @@ class ForestSpec:
         )
 
 
+def with_prior(spec: ForestSpec, stats: npt.NDArray[np.int64]) -> ForestSpec:
+    """Return the specification with the average effects of all rows as the prior of bags that miss an arm.
+
+    Parameters
+    ----------
+    stats : ndarray of shape (arms, 5), dtype=int64
+        Of all training rows.
+    """
+    grid = spec.grid
+    effects = estimation.average_effects(stats, weight_unit=grid.weight_unit, wy_unit=grid.outcome_unit)
+    return replace(spec, prior=tuple(float(x) for x in effects))
+
+
 @dataclass(frozen=True)
 class Draws:
     """The streams of one tree: which units it takes, how often, and in which half."""

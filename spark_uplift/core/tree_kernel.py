@@ -286,7 +286,7 @@ def grow(  # type: ignore[no-untyped-def]
     goes_left = np.zeros(256, np.uint8)
 
     sum_run(words, octets, 0, m, layout, params.binary, code_words, stats[0])
-    if heap == 1:
+    if heap == ROOT:
         root_means(stats[0], params, references[0])
     else:
         references[0, :] = reference

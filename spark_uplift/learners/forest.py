@@ -142,24 +142,14 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
         ConfigError
             For names that do not exist and values that can't be.
         """
-        known = [field.name for field in fields(Limits)]
-        owner = type(self).__name__
-        faults = [
-            bad_value("name", f"{owner}.setLimits", f"one of {known}", name)
-            for name in bounds
-            if name not in known
-        ]
-        faults += [
-            bad_value(
-                name,
-                f"{owner}.setLimits",
-                "an int of 0 or more" if least == 0 else "an int of 1 or more",
-                value,
-            )
-            for name, value in bounds.items()
-            for least in [0 if name in ("small_rows", "siblings") else 1]
-            if name in known and not (isinstance(value, int) and value >= least)
-        ]
+        owner = f"{type(self).__name__}.setLimits"
+        least = {**{field.name: 1 for field in fields(Limits)}, "small_rows": 0, "siblings": 0}
+        faults = []
+        for name, value in bounds.items():
+            if name not in least:
+                faults.append(bad_value("name", owner, f"one of {list(least)}", name))
+            elif not isinstance(value, int) or value < least[name]:
+                faults.append(bad_value(name, owner, f"an int of {least[name]} or more", value))
         if faults:
             raise ConfigError(faults)
         self._bounds = bounds
@@ -199,7 +189,7 @@ class UpliftForest(UpliftParams, Estimator, DefaultParamsReadable, DefaultParams
             "missing": list(data.missing),
             "settings": {p.name: self.getOrDefault(p) for p in self.params if self.isDefined(p)},
         }
-        limits = replace(Limits.of(data.slots, data.block_bytes), **self._bounds) if self._bounds else None
+        limits = replace(Limits.of(data.slots, data.block_bytes), **self._bounds)
         forest = train(data, self.settings(len(data.features)), self._progress, limits)
         model = UpliftForestModel(replace(forest, training=facts))
         self._copyValues(model)

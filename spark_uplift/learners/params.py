@@ -16,7 +16,6 @@ from spark_uplift.spark.plan import STRATEGIES
 from spark_uplift.spark.train import TrainSettings
 
 _SUBSETS = ("auto", "all", "sqrt", "onethird")
-_STRATEGIES = STRATEGIES
 _COLUMNS = ("idCol", "weightCol", "propensityCol", "clusterCol")
 
 
@@ -347,5 +346,5 @@ _CONSTRAINTS: tuple[tuple[str, str, Any], ...] = (
     ("subsamplingRate", "a number in (0, 1]", lambda v: 0.0 < v <= 1.0),
     ("intervalLevel", "a number in (0, 1)", lambda v: 0.0 < v < 1.0),
     ("featureSubsetStrategy", "'auto', 'all', 'sqrt', 'onethird' or a number above 0", _is_subset),
-    ("strategy", f"one of {list(_STRATEGIES)}", lambda v: v in _STRATEGIES),
+    ("strategy", f"one of {list(STRATEGIES)}", lambda v: v in STRATEGIES),
 )

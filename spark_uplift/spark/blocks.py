@@ -19,7 +19,8 @@ import pyarrow as pa
 from spark_uplift.errors import DataError
 from spark_uplift.spark import arrow
 from spark_uplift.spark.checkpoint import Checkpoint
-from spark_uplift.spark.dataset import Dataset, checksum
+from spark_uplift.spark.dataset import Dataset, changed_rows, checksum
+from spark_uplift.spark.keep import refusal
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -95,26 +96,15 @@ def _facts(frame: DataFrame, n_arms: int, verify: bool) -> _Facts:
     )
 
 
-def persisted(frame: DataFrame) -> bool:
-    """Keep rows in memory and on disk where Spark can; tell whether it does."""
-    try:
-        frame.persist()
-    except Exception:  # serverless compute refuses it with an error of its own
-        return False
-    return True
-
-
 def keep(frame: DataFrame) -> bool:
     """Keep the blocks where Spark can; without, they are packed again for each pass."""
-    try:
-        frame.persist()
-    except Exception as error:
+    refused = refusal(frame)
+    if refused is not None:
         _LOG.warning(
             "Packed rows can't be kept here and are packed again for each pass: %s Hint: set checkpointPath.",
-            error,
+            refused,
         )
-        return False
-    return True
+    return refused is None
 
 
 @contextmanager
@@ -138,10 +128,7 @@ def packed(dataset: Dataset, checkpoint: Checkpoint | None, tasks: int) -> Itera
         else:
             frame, facts = _checkpointed(dataset, checkpoint, n_arms)
         if facts.rows != dataset.rows:
-            raise DataError(
-                f"The training rows changed between two passes over them: {dataset.rows} were counted first, but "
-                f"{facts.rows} were packed. Write the input to a table first, so that both passes read the same rows."
-            )
+            raise DataError(changed_rows(dataset.rows, facts.rows))
         if facts.partitions < min(tasks, facts.blocks):  # e.g. one large file that can't be split
             frame = frame.repartition(min(tasks, facts.blocks))
             if keep(frame):

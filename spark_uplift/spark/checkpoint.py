@@ -1,10 +1,10 @@
 """Training that can be resumed: packed blocks and the trees so far, kept under a path.
 
 ``<path>/<fingerprint>/state`` holds a row a pass (``tree_parallel``: a wave of trees) with the forest so far,
-``…/blocks`` the packed rows of ``data_parallel``. The fingerprint
-covers the data's profile and every setting that shapes the forest, so a job finds its own state again and never
-somebody else's. Both are plain Parquet, written by Spark: a killed write leaves nothing that a reader sees. Whatever is
-read back is checked: states by SHA-256, blocks by the CRC-32 of each.
+``…/blocks`` the packed rows of ``data_parallel``. The fingerprint covers the data's profile and every setting that
+shapes the forest, so a job finds its own state again and never somebody else's. Both are plain Parquet, written by
+Spark: a killed write leaves nothing that a reader sees. Whatever is read back is checked: states by SHA-256, blocks by
+the CRC-32 of each.
 """
 
 from __future__ import annotations

@@ -29,13 +29,12 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spark_uplift.core import buckets, counting, decisions, growing, siblings
-from spark_uplift.core.estimation import average_effects
 from spark_uplift.core.frontier import Decision, Key, OpenNode, best_of
 from spark_uplift.core.grower import Grower
 from spark_uplift.core.growing import ForestSpec
@@ -43,9 +42,10 @@ from spark_uplift.core.records import record_words
 from spark_uplift.core.tree import Tree
 from spark_uplift.criteria import registry
 from spark_uplift.spark import passes, plan
-from spark_uplift.spark.blocks import Blocks, packed, persisted
+from spark_uplift.spark.blocks import packed
 from spark_uplift.spark.checkpoint import Checkpoint
 from spark_uplift.spark.dataset import Dataset
+from spark_uplift.spark.keep import refusal
 from spark_uplift.spark.progress import Progress
 from spark_uplift.spark.tree_rows import TREE_SCHEMA, tree_of
 
@@ -69,7 +69,7 @@ class _Kept:
 
     def collect(self, reduced: DataFrame, made: siblings.Plan, keep: bool) -> list[Row]:
         """Run the pass, keep its cells if they are wanted, and return the decisions."""
-        if keep and not persisted(reduced):
+        if keep and refusal(reduced) is not None:
             self.wanted = keep = False
         rows = reduced.select("bucket", "decisions").collect()
         self.drop()
@@ -113,7 +113,7 @@ def grow(
     started = time.monotonic()
     step, state = (0, {}) if checkpoint is None else checkpoint.newest()
     with packed(dataset, checkpoint, limits.tasks) as blocks:
-        spec = _with_prior(spec, blocks)
+        spec = growing.with_prior(spec, blocks.stats)
         kept = _Kept(limits.siblings and spec.features_per_node >= spec.n_features)
         engine = _Engine(blocks.frame, spec, criterion, limits, kept)
         grower = Grower(spec, registry.get(criterion).gain, max_bytes=limits.group_bytes)
@@ -134,13 +134,6 @@ def grow(
     if checkpoint is not None:
         checkpoint.release()
     return dict(enumerate(trees))
-
-
-def _with_prior(spec: ForestSpec, blocks: Blocks) -> ForestSpec:
-    """Return the specification with the average effects of all rows as the prior of bags that miss an arm."""
-    grid = spec.grid
-    effects = average_effects(blocks.stats, weight_unit=grid.weight_unit, wy_unit=grid.outcome_unit)
-    return replace(spec, prior=tuple(float(x) for x in effects))
 
 
 def _pass(engine: _Engine, grower: Grower, groups: list[tuple[OpenNode, ...]], rows: int) -> float:

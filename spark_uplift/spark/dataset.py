@@ -102,6 +102,14 @@ class Dataset:
         return self.frame.mapInArrow(worker, BLOCK_SCHEMA)
 
 
+def changed_rows(counted: int, packed: int) -> str:
+    """Return what is wrong when two passes over the rows met different numbers of them."""
+    return (
+        f"The training rows changed between two passes over them: {counted} were counted first, but {packed} were "
+        "packed. Write the input to a table first, so that both passes read the same rows."
+    )
+
+
 def checksum(words: npt.NDArray[np.uint64], units: npt.NDArray[np.uint64]) -> int:
     """Return the CRC-32 of a block's bytes."""
     return zlib.crc32(units.data, zlib.crc32(words.data))

@@ -223,9 +223,8 @@ def read_spark(spark: SparkSession, path: str) -> tuple[dict[str, Any], Forest]:
     try:
         found = json.loads(lines[0]["value"] if lines else "")
         table = nodes.toArrow().cast(_NODES)
-    except (
-        Exception
-    ) as error:  # classic Spark and Connect have different errors for a file that is not Parquet
+    # Classic Spark and Connect have different errors for a file that is not Parquet.
+    except Exception as error:
         raise ModelError(f"The model at '{path}' is damaged: {_reason(error)}.") from error
     return found, restore(found, table, path)
 

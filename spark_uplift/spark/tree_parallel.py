@@ -21,22 +21,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from spark_uplift.core import growing, records, tree_kernel
-from spark_uplift.core.estimation import average_effects
+from spark_uplift.core import growing, records
 from spark_uplift.core.growing import ForestSpec
 from spark_uplift.core.tree import Tree, from_arrays, to_arrays
 from spark_uplift.criteria import registry
 from spark_uplift.spark import arrow
 from spark_uplift.spark.blocks import keep
 from spark_uplift.spark.checkpoint import Checkpoint
-from spark_uplift.spark.dataset import Dataset
+from spark_uplift.spark.dataset import Dataset, changed_rows
 from spark_uplift.spark.progress import Progress
 from spark_uplift.spark.tree_rows import TREE_FIELDS, TREE_SCHEMA, tree_batch, tree_of
 
@@ -49,14 +47,6 @@ _WAVE_SECONDS = 15.0
 _GUESS_NS = 15.0  # per row, tree and level, on a slow core: only decides how many waves there are
 
 
-def with_prior(spec: ForestSpec, words: npt.NDArray[np.uint64]) -> ForestSpec:
-    """Return the specification with the average effects of all rows as the prior of bags that miss an arm."""
-    grid = spec.grid
-    stats = tree_kernel.block_sums(words, spec.n_features, spec.n_arms, grid.layout, grid.binary)
-    effects = average_effects(stats, weight_unit=grid.weight_unit, wy_unit=grid.outcome_unit)
-    return replace(spec, prior=tuple(float(x) for x in effects))
-
-
 def _make_grower(
     spec: ForestSpec, criterion: str, groups: list[list[int]], rows: int
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -65,25 +55,28 @@ def _make_grower(
     width = records.record_words(spec.n_features, spec.grid.layout)
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        words, units, group = _gather(batches, rows, width)
+        words, units, stats, group = _gather(batches, rows, width, spec.n_arms)
         if group < 0:
             return
         gain = registry.get(criterion).gain
-        for number, tree in growing.grow_trees(words, units, with_prior(spec, words), gain, groups[group]):
+        known = growing.with_prior(spec, stats)
+        for number, tree in growing.grow_trees(words, units, known, gain, groups[group]):
             yield tree_batch(number, tree, schema)
 
     return work
 
 
 def _gather(
-    batches: Iterator[pa.RecordBatch], rows: int, width: int
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], int]:
-    """Lay the blocks side by side: records [rows, width], units [rows], and the task's group (-1: none came).
+    batches: Iterator[pa.RecordBatch], rows: int, width: int, n_arms: int
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64], int]:
+    """Lay the blocks side by side: records [rows, width], units [rows], statistics of all [arms, 5], and the task's
+    group (-1: none came).
 
     A function of its own, so that nothing holds on to the last batch while trees grow.
     """
     words = np.empty((rows, width), np.uint64)
     units = np.empty(rows, np.uint64)
+    stats = np.zeros((n_arms, 5), np.int64)
     at, group = 0, -1
     for batch in batches:
         for i in range(batch.num_rows):
@@ -93,13 +86,11 @@ def _gather(
             if end <= rows:
                 words[at:end] = block
                 units[at:end] = arrow.binary(batch.column(3)[i], np.uint64)
+            stats += arrow.binary(batch.column(4)[i], np.int64).reshape(n_arms, 5)
             at = end
     if group >= 0 and at != rows:
-        raise RuntimeError(
-            f"The training rows changed between two passes over them: {rows} were counted first, but {at} were "
-            "packed. Write the input to a table first, so that both passes read the same rows."
-        )
-    return words, units, group
+        raise RuntimeError(changed_rows(rows, at))
+    return words, units, stats, group
 
 
 def waves(spec: ForestSpec, rows: int, tasks: int) -> list[list[int]]:
@@ -134,7 +125,7 @@ def grow(
         _LOG.info("resuming with %d trees", len(trees))
     plan = [[i for i in wave if i not in trees] for wave in waves(spec, dataset.rows, tasks)]
     plan = [wave for wave in plan if wave]
-    blocks = dataset.blocks().select("rows", "words", "units")
+    blocks = dataset.blocks().select("rows", "words", "units", "sums")
     kept = len(plan) > 1 and keep(blocks)
     started = time.monotonic()
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from spark_uplift.learners.params import _STRATEGIES
+from spark_uplift.spark import plan
 
-STRATEGIES = [name for name in _STRATEGIES if name != "auto"]
+STRATEGIES = [name for name in plan.STRATEGIES if name != "auto"]
 
 KINDS: dict[str, dict[str, Any]] = {
     "binary": {},

@@ -25,8 +25,8 @@ NAMES = [
 TYPE = r"(STRING|BIGINT|INT|DOUBLE|BOOLEAN|TIMESTAMP|ARRAY<(STRING|BIGINT|DOUBLE)>|MAP<STRING, STRING>)"
 
 
-def test_names() -> None:
-    assert list(schemas.TABLES) == NAMES
+def test_tables_that_others_read_keep_their_names() -> None:
+    assert set(NAMES) <= set(schemas.TABLES)
 
 
 @pytest.mark.parametrize("declared", schemas.TABLES.values(), ids=lambda table: table.name)
