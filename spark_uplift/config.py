@@ -9,7 +9,6 @@ section.key=value``.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,15 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
-    ValidationError,
     model_validator,
 )
 
-from spark_uplift import config_sources
 from spark_uplift.config_base import Arm, Name, Names, PositiveInt, Section, Share, SparkValue, arm_text
 from spark_uplift.config_economics import EconomicsConfig
-from spark_uplift.config_faults import RuleError, faults_of
-from spark_uplift.errors import ConfigError
+from spark_uplift.config_faults import RuleError
+from spark_uplift.config_loading import Rules, Whole, load, parse
 
 __all__ = [
     "ChecksConfig",
@@ -227,7 +224,7 @@ class SparkConfig(Section):
     conf: dict[str, SparkValue] = Field(default_factory=dict, description="Further Spark settings.")
 
 
-class RunConfig(Section):
+class RunConfig(Whole):
     """The whole configuration."""
 
     name: str = Field(
@@ -250,16 +247,6 @@ class RunConfig(Section):
     mlflow: MlflowConfig = MlflowConfig()
     spark: SparkConfig = SparkConfig()
 
-    def canonical_json(self) -> str:
-        """Return the configuration, defaults included, as JSON with sorted keys and no white space."""
-        values = self.model_dump(mode="json")
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-    @property
-    def sha256(self) -> str:
-        """Hex digest of `canonical_json`."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
-
     def run_id(self, source_version: str, package_version: str | None = None) -> str:
         """Return the run's id; a re-run of the same configuration, rows and release has the same.
 
@@ -276,7 +263,7 @@ class RunConfig(Section):
         return f"{self.name}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
-_RULES = {"experiment": experiment_faults, "score": score_faults}
+_RULES: Rules = {"experiment": experiment_faults, "score": score_faults}
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:
@@ -287,14 +274,7 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     ConfigError
         With every fault.
     """
-    try:
-        return RunConfig.model_validate(dict(values))
-    except ValidationError as error:
-        found = faults_of(error, RunConfig)
-        for section, rules in _RULES.items():
-            if isinstance(values.get(section), Mapping):
-                found += rules(values[section])
-        raise ConfigError(found) from None
+    return parse(values, RunConfig, _RULES)
 
 
 def load_config(
@@ -321,14 +301,7 @@ def load_config(
     >>> load_config("conf/examples/randhie.yaml", ["forest.numTrees=20"]).forest.numTrees
     20
     """
-    values, faults = config_sources.merge(path, overrides, environ, RunConfig)
-    try:
-        config = parse_config(values)
-    except ConfigError as error:
-        raise ConfigError(faults + error.faults) from None
-    if faults:
-        raise ConfigError(faults)
-    return config
+    return load(path, overrides, environ, RunConfig, _RULES)
 
 
 def json_schema() -> dict[str, Any]:

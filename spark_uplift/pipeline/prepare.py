@@ -148,7 +148,9 @@ def prepare(context: Context) -> Counts:
     spark, warehouse, run_id = context.spark, context.config.warehouse, context.run_id
     prepared = build_training_view(spark, context.config, context.source, run_id)
     assignments = prepared.view_df.select(
-        "run_id", "unit_id", "arm", "propensity", "split", F.current_timestamp().alias("assigned_at")
+        *("run_id", "unit_id", "arm", "propensity", "split"),
+        F.current_timestamp().alias("assigned_at"),
+        *(F.lit(None).cast("string").alias(name) for name in ("stratum", "recommended")),
     )
 
     def written(frame: DataFrame, name: str) -> int:

@@ -35,6 +35,8 @@ arm | STRING | Arm that the unit was assigned to
 propensity | DOUBLE | Probability of that arm for this unit [0-1]
 split | STRING | train or holdout, by a hash of the unit (or its cluster)
 assigned_at | TIMESTAMP | When the assignment was recorded here [UTC]
+stratum | STRING | Group of units within which the arms were balanced; null when there is none
+recommended | STRING | Arm that a model would give the unit, where it was assigned by a design around one
 """,
         keys="run_id unit_id",
         clustering=("run_id",),

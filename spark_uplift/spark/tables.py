@@ -171,9 +171,10 @@ def write(
     rows = _conform(df, declared, keys)
     location = ensure(spark, warehouse, name)
     writer = rows.write.format("delta").option("userMetadata", json.dumps(keys, sort_keys=True))
+    # A table of an earlier release gains the columns that have been declared since.
+    writer = writer.option("mergeSchema", "true")
     if declared.open_schema:
         _allow_names(spark, location, rows.columns)
-        writer = writer.option("mergeSchema", "true")
     if txn is None:
         writer = writer.mode("overwrite").option("replaceWhere", _predicate(keys))
     else:
