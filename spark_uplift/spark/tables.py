@@ -171,8 +171,9 @@ def write(
     rows = _conform(df, declared, keys)
     location = ensure(spark, warehouse, name)
     writer = rows.write.format("delta").option("userMetadata", json.dumps(keys, sort_keys=True))
-    # A table of an earlier release gains the columns that have been declared since.
-    writer = writer.option("mergeSchema", "true")
+    writer = writer.option(
+        "mergeSchema", "true"
+    )  # a table of an earlier release gains the columns declared since
     if declared.open_schema:
         _allow_names(spark, location, rows.columns)
     if txn is None:
