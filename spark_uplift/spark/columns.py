@@ -125,8 +125,8 @@ def feature_columns(columns: Columns, kinds: dict[str, DataType]) -> list[Column
     ]
 
 
-def training_frame(df: DataFrame, columns: Columns, kinds: dict[str, DataType]) -> DataFrame:
-    """Return the frame that training reads: arm, y, w, e, unit, f0, f1, …
+def training_columns(columns: Columns, kinds: dict[str, DataType]) -> list[Column]:
+    """Return arm, y, w, e, unit, f0, f1, … of a frame that has ``__unit`` (`unit_hash`).
 
     w and e are null where not given; unit is null where the id (or cluster) is, which would otherwise hash to one and
     the same number in all such rows.
@@ -140,11 +140,16 @@ def training_frame(df: DataFrame, columns: Columns, kinds: dict[str, DataType]) 
     keyed_by = columns.cluster or columns.unit
     if keyed_by is not None:
         unit = F.when(column(keyed_by).isNotNull(), unit)
-    return unit_hash(df, columns).select(
+    return [
         column(str(columns.treatment)).cast("string").alias("arm"),
         column(str(columns.label)).cast("double").alias("y"),
         optional(columns.weight).alias("w"),
         optional(columns.propensity).alias("e"),
         unit.alias("unit"),
         *feature_columns(columns, kinds),
-    )
+    ]
+
+
+def training_frame(df: DataFrame, columns: Columns, kinds: dict[str, DataType]) -> DataFrame:
+    """Return the frame that training reads: arm, y, w, e, unit, f0, f1, …, see `training_columns`."""
+    return unit_hash(df, columns).select(*training_columns(columns, kinds))
