@@ -180,7 +180,7 @@ def _check(folds: int, propensity: str | None, propensity_model: Any, outcome_mo
         ("propensityModel", propensity_model, "probabilityCol"),
         ("outcomeModel", outcome_model, "predictionCol"),
     ):
-        if given is None or isinstance(given, str):
+        if given is None or (name == "propensityModel" and isinstance(given, str)):
             continue
         lacking = [
             p
