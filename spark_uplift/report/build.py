@@ -18,7 +18,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from spark_uplift import __version__
-from spark_uplift.report import results, sections
+from spark_uplift.report import metrics_table, results, sections, segments
 from spark_uplift.report.charts import CHARTS
 from spark_uplift.report.figure import ARM_COLOURS, DARK, POLICY_COLOUR, Figure
 from spark_uplift.report.findings import Finding, findings, with_policy_named
@@ -90,8 +90,8 @@ def render(inputs: ReportInputs) -> str:
         "quarantine": sections.quarantine_view(inputs),
         "effects": results.effects_view(inputs, found, scale),
         "buckets": results.buckets_view(inputs, scale),
-        "segments": results.segments_view(inputs, scale),
-        "metrics": results.metrics_view(inputs),
+        "segments": segments.segments_view(inputs, scale),
+        "metrics": metrics_table.metrics_view(inputs),
         "card": sections.card_view(inputs),
         "css": Markup(_resource("templates/report.css")),
         "script_hashes": Markup(" ".join(_csp_hash(script) for script in scripts.values())),

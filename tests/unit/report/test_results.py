@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spark_uplift.report import ReportInputs, results
+from spark_uplift.report import ReportInputs, metrics_table, results, segments
 from spark_uplift.report.findings import findings
 from spark_uplift.report.format import Estimate, Scale
 from tests.unit.report import samples
@@ -36,13 +36,13 @@ def test_an_uplift_table_has_a_line_per_bucket(inputs: ReportInputs) -> None:
 def test_segments_keep_their_order_and_are_cut_to_a_readable_number(inputs: ReportInputs) -> None:
     row = inputs.segments[0]
     many = [{**row, "segment": i, "rule": f"x > {i}"} for i in range(30, 0, -1)]
-    view = results.segments_view(ReportInputs(experiment=[], segments=many), SCALE)
-    assert [segment["number"] for segment in view["segments"]] == list(range(1, results.MAX_SEGMENTS + 1))
+    view = segments.segments_view(ReportInputs(experiment=[], segments=many), SCALE)
+    assert [segment["number"] for segment in view["segments"]] == list(range(1, segments.MAX_SEGMENTS + 1))
     assert view["total"] == 30
 
 
 def test_a_ruler_holds_zero_and_every_interval() -> None:
-    ruler = results.Ruler.over([Estimate(0.5, 0.2, 0.8), Estimate(None)])
+    ruler = segments.Ruler.over([Estimate(0.5, 0.2, 0.8), Estimate(None)])
     assert ruler(None) is None
     places = [ruler(value) for value in (0.0, 0.2, 0.8)]
     assert all(place is not None and 0 <= place <= 100 for place in places)
@@ -51,7 +51,7 @@ def test_a_ruler_holds_zero_and_every_interval() -> None:
 
 def test_metrics_of_several_arms_share_one_line_and_formula() -> None:
     inputs = samples.visits(n=3000)
-    view = results.metrics_view(inputs)
+    view = metrics_table.metrics_view(inputs)
     assert [line["metric"] for line in view["lines"][:2]] == ["AUTOC", "QINI"]
     assert len(view["lines"]) == len(samples.FORMULAS)
     assert all(len(line["cells"]) == len(view["arms"]) == 4 for line in view["lines"])
@@ -60,6 +60,6 @@ def test_metrics_of_several_arms_share_one_line_and_formula() -> None:
 
 def test_binned_scores_are_owned_up_to(inputs: ReportInputs) -> None:
     binned = [{**row, "exact": False, "metric": "uplift_at_30"} for row in inputs.evaluation_metrics[:1]]
-    view = results.metrics_view(ReportInputs(experiment=[], evaluation_metrics=binned))
+    view = metrics_table.metrics_view(ReportInputs(experiment=[], evaluation_metrics=binned))
     assert "quantile bins" in view["note"]
     assert view["lines"][0]["metric"] == "uplift at 30\u202f%"
