@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from spark_uplift import __version__
+from spark_uplift import __version__, schemas
 from spark_uplift.errors import TableError
 from spark_uplift.pipeline.audit import public_config, record_of, recorded, succeeded
 from spark_uplift.pipeline.context import RunContext
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _HISTOGRAM_BINS = 40
+_OPTIONAL = ("model_comparison", "evaluation_checks", "policy_value", "cost_curve", "policy_trees")
+_DECIDED = ("decision_summary", "decision_constraints")
 _LIBRARIES = ("pyspark", "delta-spark", "mlflow", "numpy", "pandas", "pyarrow", "numba")
 
 
@@ -112,13 +114,14 @@ def gather(
     config = context.config
     names = (
         "experiments", "check_results", "evaluation_metrics", "evaluation_curves", "uplift_table", "segments",
-        "feature_importance",
+        "feature_importance", *_OPTIONAL,
     )  # fmt: skip
-    reasons, arms, histogram, *tables_read = side_by_side(
+    reasons, arms, histogram, decided, *tables_read = side_by_side(
         lambda: quarantine_counts(context),
         lambda: arm_counts(context),
         lambda: score_histogram(context, model, model_id, succeeded(records, "score")),
-        *[partial(context.small_rows, name) for name in names],
+        lambda: decisions(context, succeeded(records, "decide")),
+        *[partial(small_rows, context, name) for name in names],
     )
     experiments, *others = tables_read
     return ReportInputs(
@@ -127,6 +130,8 @@ def gather(
         score_histogram=histogram,
         quarantine_counts=reasons,
         arm_counts=arms,
+        **decided,
+        economics=config.economics.model_dump(),
         model_card={
             "config_yaml": yaml.safe_dump(public_config(config), sort_keys=False, allow_unicode=True),
             "data_version": context.source.version,
@@ -143,6 +148,40 @@ def gather(
             "unit": config.experiment.outcome_unit or config.experiment.outcome,
         },
     )
+
+
+def small_rows(context: RunContext, name: str) -> list[dict[str, Any]]:
+    """Return this run's rows of a table; none where this release has no such table."""
+    return context.small_rows(name) if name in schemas.TABLES else []
+
+
+def decisions(context: RunContext, decided_by: dict[str, Any] | None) -> dict[str, list[dict[str, Any]]]:
+    """Return what was decided for the list that was decided last: summary, constraints and counts by reason.
+
+    Parameters
+    ----------
+    decided_by : dict or None
+        The row of the job ``decide`` in ``job_runs``, when there is one.
+    """
+    from pyspark.sql import functions as F
+
+    list_id = ((decided_by or {}).get("outputs") or {}).get("list_id")
+    if list_id is None:
+        return {}
+    keys = {"run_id": context.run_id, "list_id": list_id}
+
+    def reasons() -> list[dict[str, Any]]:
+        if not context.exists("decisions"):
+            return []
+        rows = tables.read(context.spark, context.warehouse, "decisions", keys)
+        counts = rows.groupBy("arm", "reason").agg(F.count("*").alias("count"))
+        return [row.asDict() for row in counts.orderBy(F.desc("count"), "arm", "reason").collect()]
+
+    def of_list(name: str) -> list[dict[str, Any]]:
+        return [row for row in small_rows(context, name) if row["list_id"] == list_id]
+
+    found = side_by_side(reasons, *[partial(of_list, name) for name in _DECIDED])
+    return dict(zip(("decision_reasons", *_DECIDED), found, strict=True))
 
 
 def quarantine_counts(context: RunContext) -> list[dict[str, Any]]:

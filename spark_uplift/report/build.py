@@ -18,24 +18,43 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from spark_uplift import __version__
-from spark_uplift.report import metrics_table, results, sections, segments
+from spark_uplift.report import (
+    calibration,
+    comparison,
+    cost,
+    decided,
+    metrics_table,
+    results,
+    sections,
+    segments,
+    soundness,
+    tree,
+    value,
+)
 from spark_uplift.report.charts import CHARTS
-from spark_uplift.report.figure import ARM_COLOURS, DARK, POLICY_COLOUR, Figure
+from spark_uplift.report.figure import ARM_COLOURS, DARK, OTHER_COLOUR, POLICY_COLOUR, Figure
 from spark_uplift.report.findings import Finding, findings, with_policy_named
 from spark_uplift.report.format import Scale, count, date, finite
-from spark_uplift.report.inputs import ReportInputs
+from spark_uplift.report.inputs import ReportInputs, of_one_model
 from spark_uplift.report.summary import Summary, summarise
 
-__all__ = ["CONTENTS", "ReportInputs", "render"]
+__all__ = ["CONTENTS", "OPTIONAL", "ReportInputs", "render"]
 
 CONTENTS = (
     ("summary", "Summary", "Summary"),
     ("experiment", "Experiment", "The experiment and its checks"),
     ("effects", "Effects", "Effect per arm"),
+    ("soundness", "Trust", "How far the evaluation can be trusted"),
     ("curves", "Curves", "Uplift and Qini curves"),
     ("toc", "TOC", "TOC: advantage over the average"),
+    ("comparison", "Two models", "Two models side by side"),
     ("buckets", "Uplift table", "Uplift table by predicted uplift"),
+    ("calibration", "Calibration", "Calibration: predicted against measured"),
     ("segments", "Segments", "Top segments"),
+    ("value", "Policy value", "What deciding by the model is worth"),
+    ("cost", "Cost curve", "Cost curve: gain against spend"),
+    ("tree", "Policy tree", "Policy tree: the decision as rules"),
+    ("decisions", "Decisions", "Who gets what"),
     ("importance", "Features", "Feature importances"),
     ("scores", "Scores", "Distribution of scores"),
     ("metrics", "Metrics", "Metrics and their formulas"),
@@ -43,8 +62,11 @@ CONTENTS = (
 )
 """Sections of the page in order: anchor, name in the list of contents, heading."""
 
+OPTIONAL = ("soundness", "comparison", "calibration", "value", "cost", "tree", "decisions")
+"""Sections that are left out, also from the list of contents, when a run has nothing to show there."""
+
 _UNIT = "units of outcome"
-_COLOURS = (*ARM_COLOURS, POLICY_COLOUR)
+_COLOURS = (*ARM_COLOURS, POLICY_COLOUR, OTHER_COLOUR)
 
 
 def render(inputs: ReportInputs) -> str:
@@ -60,7 +82,7 @@ def render(inputs: ReportInputs) -> str:
         A complete HTML document, about 1.3 MB (most of it the charting library), without any outside
         reference.
     """
-    inputs = with_policy_named(inputs)
+    inputs = with_policy_named(of_one_model(inputs))
     scale = _scale(inputs)
     found = findings(inputs)
     summary = summarise(found, scale, sections.failed_checks(inputs))
@@ -72,10 +94,11 @@ def render(inputs: ReportInputs) -> str:
         for name, view in charts.items()
         for i, figure in enumerate(view["figures"])
     }
+    optional = _optional(inputs, scale)
     context = {
         "title": _title(inputs),
         "byline": _byline(inputs),
-        "contents": _contents(inputs),
+        "contents": [entry for entry in _contents(inputs) if optional.get(entry[0], True)],
         "palette": [(colour, DARK[colour]) for colour in _COLOURS],
         "version": __version__,
         "scale": scale,
@@ -91,7 +114,8 @@ def render(inputs: ReportInputs) -> str:
         "effects": results.effects_view(inputs, found, scale),
         "buckets": results.buckets_view(inputs, scale),
         "segments": segments.segments_view(inputs, scale),
-        "metrics": metrics_table.metrics_view(inputs),
+        "metrics": metrics_table.metrics_view(inputs, lambda name: not calibration.belongs(name)),
+        **optional,
         "card": sections.card_view(inputs),
         "css": Markup(_resource("templates/report.css")),
         "script_hashes": Markup(" ".join(_csp_hash(script) for script in scripts.values())),
@@ -113,6 +137,19 @@ def embed_json(value: Any) -> Markup:
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _optional(inputs: ReportInputs, scale: Scale) -> dict[str, Any]:
+    """The views of the optional sections; those that are empty are not shown."""
+    return {
+        "soundness": soundness.soundness_view(inputs),
+        "comparison": comparison.comparison_view(inputs),
+        "calibration": calibration.calibration_view(inputs),
+        "value": value.value_view(inputs, scale),
+        "cost": cost.cost_view(inputs, scale),
+        "tree": tree.trees_view(inputs, scale),
+        "decisions": decided.decided_view(inputs),
+    }
 
 
 def _scale(inputs: ReportInputs) -> Scale:
@@ -201,6 +238,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["tone"] = _tone
+    environment.filters["first_upper"] = lambda text: text[:1].upper() + text[1:]
     return environment
 
 

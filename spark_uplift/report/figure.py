@@ -15,6 +15,9 @@ Spec = dict[str, Any]
 # After Okabe & Ito (2008), told apart with the common colour-vision deficiencies; their yellow is too pale.
 POLICY_COLOUR = "#4a5560"
 ARM_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a8518a", "#b07d00", "#3a8fc4")
+OTHER_COLOUR = "#2d333b"
+"""The model that this one is compared with; it is dotted as well."""
+
 INK, SOFT, GRID, PAPER = "#1c2128", "#59636e", "#e3e7eb", "#ffffff"
 DARK = {
     POLICY_COLOUR: "#c3ccd5",
@@ -24,6 +27,7 @@ DARK = {
     "#a8518a": "#e39bc9",
     "#b07d00": "#e6b955",
     "#3a8fc4": "#8ccbf2",
+    OTHER_COLOUR: "#d5dbe1",
     INK: "#e8ebee",
     SOFT: "#9da7b1",
     GRID: "#2c333a",
@@ -165,8 +169,26 @@ def scaled(values: Iterable[float | None]) -> list[float | None]:
 
 
 def axis_range(values: Iterable[float | None], keep: Sequence[float] = (0.0,)) -> list[float]:
-    """A common axis range per 1,000 units over all arms, 5 % wider than the values, 0 included."""
+    """A common axis range per 1,000 units over all arms, 6 % wider than the values.
+
+    What `keep` holds lies on the axis as well: it starts there when no value lies below.
+    """
     present = [value * PER for value in values if value is not None] + list(keep)
-    low, high = min(present), max(present)
+    low, high = min(present, default=0.0), max(present, default=1.0)
     pad = (high - low or 1.0) * 0.06
-    return [low - pad if low < 0 else low, high + pad]
+    return [low - pad if low < 0 or not keep else low, high + pad]
+
+
+def band(x: Sequence[float | None], estimates: Sequence[Estimate], colour: str) -> Spec:
+    """The area between the ends of the intervals, per 1,000 units; points without an interval are left out."""
+    bounded = [(place, e) for place, e in zip(x, estimates, strict=True) if None not in (e.lower, e.upper)]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [place for place, _ in bounded] + [place for place, _ in reversed(bounded)],
+        "y": scaled([e.upper for _, e in bounded] + [e.lower for _, e in reversed(bounded)]),
+        "fill": "toself",
+        "fillcolor": colour,
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+    }

@@ -87,21 +87,23 @@ def with_policy_named(inputs: ReportInputs) -> ReportInputs:
 
     The policy of a single arm is that arm again, so its rows would say everything twice.
     """
-    lists = ("evaluation_metrics", "evaluation_curves", "uplift_table")
     keep = len([arm for arm in arm_names(inputs) if arm != POLICY]) > 1
-    named: dict[str, list[Row]] = {
-        field: [
+
+    def named(rows: Rows) -> list[Row]:
+        return [
             {**row, "arm": POLICY_NAME} if row["arm"] == POLICY else row
-            for row in getattr(inputs, field)
+            for row in rows
             if keep or row["arm"] != POLICY
         ]
-        for field in lists
-    }
+
     return replace(
         inputs,
-        evaluation_metrics=named["evaluation_metrics"],
-        evaluation_curves=named["evaluation_curves"],
-        uplift_table=named["uplift_table"],
+        evaluation_metrics=named(inputs.evaluation_metrics),
+        evaluation_curves=named(inputs.evaluation_curves),
+        other_curves=named(inputs.other_curves),
+        uplift_table=named(inputs.uplift_table),
+        model_comparison=named(inputs.model_comparison),
+        evaluation_checks=named(inputs.evaluation_checks),
     )
 
 

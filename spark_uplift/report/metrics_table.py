@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from spark_uplift.report.findings import ALL_ARMS, arm_names
@@ -13,28 +14,28 @@ STYLE_ORDER = ("grf", "spark_uplift", "sklift", "causalml", "ydf", "h2o")
 View = dict[str, Any]
 
 
-def metrics_view(inputs: ReportInputs) -> View:
-    """One line per metric and style with a cell per arm, so that a formula is written once."""
-    present = {_arm_of(row) for row in inputs.evaluation_metrics}
+def metrics_view(inputs: ReportInputs, wanted: Callable[[str], bool] = lambda _: True) -> View:
+    """One line per wanted metric and style with a cell per arm, so that a formula is written once."""
+    rows = [row for row in inputs.evaluation_metrics if wanted(str(row["metric"]))]
+    present = {_arm_of(row) for row in rows}
     arms = [arm for arm in (*arm_names(inputs), ALL_ARMS) if arm in present]
     keys = sorted(
-        {(str(row["metric"]), str(row["style"]), str(row["formula"])) for row in inputs.evaluation_metrics},
-        key=_metric_rank,
+        {(str(row["metric"]), str(row["style"]), str(row["formula"])) for row in rows}, key=metric_rank
     )
-    cells = {(str(r["metric"]), str(r["style"]), _arm_of(r)): r for r in inputs.evaluation_metrics}
+    cells = {(str(row["metric"]), str(row["style"]), _arm_of(row)): row for row in rows}
     lines = [
         {
-            "metric": _metric_title(name),
+            "metric": metric_title(name),
             "style": style,
             "formula": formula,
             "cells": [_metric_cell(cells.get((name, style, arm))) for arm in arms],
         }
         for name, style, formula in keys
     ]
-    return {"arms": arms, "lines": lines, "note": _metric_note(inputs.evaluation_metrics)}
+    return {"arms": arms, "lines": lines, "note": _metric_note(rows)}
 
 
-def _metric_title(name: str) -> str:
+def metric_title(name: str) -> str:
     """A metric's name as people write it: AUTOC, uplift at 30 %."""
     if name.lower() in ("autoc", "qini", "auuc", "ate"):
         return name.upper()
@@ -46,7 +47,8 @@ def _arm_of(row: Row) -> str:
     return ALL_ARMS if row["arm"] is None else str(row["arm"])
 
 
-def _metric_rank(key: tuple[str, str, str]) -> tuple[int, int, str, str]:
+def metric_rank(key: tuple[str, str, str]) -> tuple[int, int, str, str]:
+    """Where a metric stands, by (name, style, formula): headline styles and names first."""
     name, style, _ = key
     headline = ("autoc", "qini", "auuc", "ate")
     style_rank = STYLE_ORDER.index(style) if style in STYLE_ORDER else len(STYLE_ORDER)

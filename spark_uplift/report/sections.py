@@ -97,6 +97,7 @@ def _check_line(row: Row) -> View:
     return {
         "check": str(row["check"]).replace("_", " "),
         "column": row["column_name"],
+        "arm": "",
         "status": row["status"] if row["status"] in STATUS_WORDS else "fail",
         "word": STATUS_WORDS.get(row["status"], str(row["status"])),
         "message": row["message"] or "",

@@ -7,7 +7,7 @@ ones by value.
 from __future__ import annotations
 
 # Each module registers its charts when it is imported.
-from spark_uplift.report.charts import buckets, curves, effects, model
+from spark_uplift.report.charts import buckets, comparison, curves, effects, model, money
 from spark_uplift.report.figure import CHARTS
 
-__all__ = ["CHARTS", "buckets", "curves", "effects", "model"]
+__all__ = ["CHARTS", "buckets", "comparison", "curves", "effects", "model", "money"]

@@ -16,7 +16,7 @@ from spark_uplift.report.figure import (
     register,
     scaled,
 )
-from spark_uplift.report.format import Estimate, Scale, count
+from spark_uplift.report.format import Estimate, Scale, count, finite
 from spark_uplift.report.inputs import ReportInputs, Rows
 
 MAX_BUCKET_TICKS = 12
@@ -94,3 +94,71 @@ def _decile_traces(rows: Rows, colour: str, scale: Scale) -> list[Spec]:
             **error_bars(estimates, "y", colour),
         },
     ]
+
+
+@register(
+    "calibration",
+    "Each dot is one group of the uplift table: across, the mean effect predicted for it; up, the effect measured "
+    "in it (mean outcome of the treated less that of control), with its interval. On the dashed line prediction "
+    "and measurement agree. Dots that lie flatter than the line mean that the model exaggerates differences.",
+)
+def calibration(inputs: ReportInputs, scale: Scale) -> list[Figure]:
+    """Measured against predicted effect by group, one figure per arm on the same axes."""
+    colours = arm_colours(inputs)
+    by_arm = {
+        arm: [
+            row for row in inputs.uplift_table if row["arm"] == arm and finite(row["predicted"]) is not None
+        ]
+        for arm in colours
+    }
+    rows = [row for arm_rows in by_arm.values() for row in arm_rows]
+    measured = [Estimate.of(row["uplift"], row["lower"], row["upper"]) for row in rows]
+    across = axis_range([row["predicted"] for row in rows], ())
+    up = axis_range([end for e in measured for end in (e.value, e.lower, e.upper)])
+    figures = []
+    for arm, arm_rows in by_arm.items():
+        if not arm_rows:
+            continue
+        layout = axes_layout(
+            label(f"predicted, {scale.effect_label}", 60),
+            label(f"measured, {scale.effect_label}", 60),
+            290,
+            hovermode="closest",
+            xaxis={"range": across, "nticks": 6, "zeroline": True},
+            yaxis={"range": up, "nticks": 6, "zeroline": True},
+        )
+        data = [_agreement(across), _measured_dots(arm_rows, colours[arm], scale)]
+        figure = {"data": data, "layout": layout}
+        figures.append(Figure(arm if len(colours) > 1 else "", figure, colours[arm]))
+    return figures
+
+
+def _agreement(across: list[float]) -> Spec:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": across,
+        "y": across,
+        "hoverinfo": "skip",
+        "line": {"color": SOFT, "width": 1.4, "dash": "dash"},
+    }
+
+
+def _measured_dots(rows: Rows, colour: str, scale: Scale) -> Spec:
+    estimates = [Estimate.of(row["uplift"], row["lower"], row["upper"]) for row in rows]
+    decimals = scale.decimals(estimates)
+    texts = [
+        f"Group {row['bucket']}: predicted {scale.effect(row['predicted'], decimals)}"
+        f"<br>measured {scale.effect_text(e, decimals)}, {count(row['n'])} units"
+        for row, e in zip(rows, estimates, strict=True)
+    ]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": scaled(row["predicted"] for row in rows),
+        "y": scaled(e.value for e in estimates),
+        "text": texts,
+        "hoverinfo": "text",
+        "marker": {"color": colour, "size": 9},
+        **error_bars(estimates, "y", colour),
+    }

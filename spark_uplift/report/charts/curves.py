@@ -10,6 +10,7 @@ from spark_uplift.report.figure import (
     arm_colours,
     axes_layout,
     axis_range,
+    band,
     label,
     register,
     rounded,
@@ -71,22 +72,9 @@ def _curve_traces(points: Rows, colour: str, scale: Scale) -> list[Spec]:
         f"Top {percent(row['fraction'])}: {scale.effect_text(e, decimals)}"
         for row, e in zip(points, estimates, strict=True)
     ]
-    banded = [
-        (f, e) for f, e in zip(x, estimates, strict=True) if e.lower is not None and e.upper is not None
-    ]
-    band_x = [f for f, _ in banded] + [f for f, _ in reversed(banded)]
-    band_y = scaled([e.upper for _, e in banded] + [e.lower for _, e in reversed(banded)])
     base = {"type": "scatter", "mode": "lines"}
     return [
-        {
-            **base,
-            "x": band_x,
-            "y": band_y,
-            "fill": "toself",
-            "fillcolor": colour + BAND_ALPHA,
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-        },
+        band(x, estimates, colour + BAND_ALPHA),
         {
             **base,
             "x": x,

@@ -74,6 +74,29 @@
     show();
   }
 
+  // A page opened from a file may have no clipboard; the text is then selected, so that Ctrl-C takes it.
+  function copyButtons() {
+    Array.prototype.forEach.call(document.querySelectorAll("button[data-copy]"), function (button) {
+      button.addEventListener("click", function () {
+        var source = document.getElementById(button.getAttribute("data-copy"));
+        function say(text) {
+          button.textContent = text;
+          setTimeout(function () { button.textContent = "Copy"; }, 2000);
+        }
+        function select() {
+          var selection = window.getSelection();
+          selection.removeAllRanges();
+          var range = document.createRange();
+          range.selectNodeContents(source);
+          selection.addRange(range);
+          say("Selected");
+        }
+        if (!navigator.clipboard) { select(); return; }
+        navigator.clipboard.writeText(source.textContent).then(function () { say("Copied"); }, select);
+      });
+    });
+  }
+
   var opened = [];
   window.addEventListener("beforeprint", function () {
     opened = Array.prototype.slice.call(document.querySelectorAll("details:not([open])"));
@@ -86,5 +109,6 @@
   });
   night.addEventListener("change", onScreen);
   planner();
+  copyButtons();
   onScreen();
 })();

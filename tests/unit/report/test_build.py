@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from spark_uplift.report import ReportInputs, render
-from spark_uplift.report.build import CONTENTS, embed_json
-from tests.unit.report import samples
+from spark_uplift.report.build import CONTENTS, OPTIONAL, embed_json
+from tests.unit.report import samples, samples_decided
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 EMPTY = (
@@ -80,15 +80,26 @@ def page(html: str) -> Page:
     return Page(html)
 
 
+@pytest.fixture(scope="module")
+def full_html() -> str:
+    return render(samples_decided.everything())
+
+
+@pytest.fixture(scope="module")
+def full(full_html: str) -> Page:
+    return Page(full_html)
+
+
 def test_sections_come_in_order(page: Page) -> None:
     anchors = [attrs["id"] for tag, attrs in page.elements if tag == "section"]
-    assert anchors == [anchor for anchor, _, _ in CONTENTS]
-    words = "summary experiment effects curves toc buckets segments importance scores metrics card"
+    words = (
+        "summary experiment effects curves toc buckets calibration segments importance scores metrics card"
+    )
     assert anchors == words.split()
 
 
-def test_the_page_is_small_and_complete(html: str) -> None:
-    assert len(html.encode()) < 1_600_000
+def test_the_page_is_small_and_complete(html: str, full_html: str) -> None:
+    assert len(full_html.encode()) < 1_600_000
     assert html.startswith("<!doctype html>")
     assert html.rstrip().endswith("</html>")
 
@@ -123,7 +134,25 @@ def test_the_policy_allows_the_scripts_of_the_page_and_nothing_else(page: Page) 
 def test_every_figure_has_its_box_and_every_box_its_figure(page: Page) -> None:
     boxes = {attrs["id"] for tag, attrs in page.elements if attrs.get("class") == "chart"}
     assert boxes == set(page.data()["figures"])
-    assert len(boxes) == 1 + 4 * 4 + 3 + 2
+    assert len(boxes) == 1 + 4 * 5 + 3 + 2
+
+
+def test_with_everything_all_sections_are_there(full: Page) -> None:
+    anchors = [attrs["id"] for tag, attrs in full.elements if tag == "section"]
+    linked = [attrs["href"] for tag, attrs in full.elements if tag == "a" and attrs.get("class") != "skip"]
+    assert anchors == [anchor for anchor, _, _ in CONTENTS]
+    assert linked == [f"#{anchor}" for anchor in anchors]
+    assert {attrs["id"] for _, attrs in full.elements if attrs.get("class") == "chart"} == set(
+        full.data()["figures"]
+    )
+
+
+def test_a_section_without_rows_is_absent_from_the_contents_too(page: Page) -> None:
+    wanted = {f"#{anchor}" for anchor in OPTIONAL} - {"#calibration"}
+    assert not wanted & {attrs.get("href") for tag, attrs in page.elements if tag == "a"}
+    assert not {name[1:] for name in wanted} & {
+        attrs.get("id") for tag, attrs in page.elements if tag == "section"
+    }
 
 
 def test_figures_have_a_caption_each(page: Page) -> None:
@@ -210,9 +239,21 @@ def test_empty_inputs_make_a_page_that_says_so() -> None:
     "name", [field.name for field in dataclasses.fields(ReportInputs) if field.name != "experiment"]
 )
 def test_any_single_list_may_be_missing(name: str) -> None:
-    inputs = samples.conversions(n=3000)
+    inputs = samples_decided.everything(n=3000)
     parts = {field: getattr(inputs, field) for field in inputs.__dataclass_fields__ if field != name}
     assert "</html>" in render(ReportInputs(**parts))
+
+
+@pytest.mark.parametrize("name", sorted(samples_decided.TABLES))
+def test_numbers_that_are_missing_break_no_section(name: str) -> None:
+    inputs = samples_decided.everything(n=3000)
+    holes = [
+        {key: None if isinstance(value, float) and key != "fraction" else value for key, value in row.items()}
+        for row in getattr(inputs, name)
+    ]
+    text = Page(render(dataclasses.replace(inputs, **{name: holes}))).text
+    assert "nan" not in text.lower().replace("finance", "")
+    assert "None" not in text
 
 
 def test_without_counts_by_arm_the_evaluated_rows_are_counted() -> None:
@@ -246,6 +287,10 @@ def hostile(node: Any) -> Any:
         "binary",
         "continuous",
         "holdout",
+        "model",
+        "*",
+        "policy",
+        "calibration_slope",
     }
     if isinstance(node, str):
         return node if node in words else f"{HOSTILE}{node}"
@@ -255,9 +300,15 @@ def hostile(node: Any) -> Any:
 
 
 def test_hostile_names_stay_text() -> None:
-    inputs = samples.visits(n=3000)
+    inputs = samples_decided.everything(n=3000)
     parts = {field: hostile(getattr(inputs, field)) for field in inputs.__dataclass_fields__}
-    parts["model_card"] = {**parts["model_card"], "forest_parameters": {HOSTILE: HOSTILE}}
+    for row in parts["evaluation_curves"]:
+        row["model_id"] = row["model_id"].removeprefix(HOSTILE)
+    parts["model_card"] = {
+        **parts["model_card"],
+        "model_id": samples.RUN["model_id"],
+        "forest_parameters": {HOSTILE: HOSTILE},
+    }
     html = render(ReportInputs(**parts))
     page = Page(html)
     assert not [tag for tag, _ in page.elements if tag == "img"]

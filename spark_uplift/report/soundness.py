@@ -1,0 +1,63 @@
+"""What the checks of the evaluation itself say: how far its numbers can be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spark_uplift.report.findings import ALL_ARMS
+from spark_uplift.report.format import MISSING, count, finite, percent, plain
+from spark_uplift.report.inputs import ReportInputs, Row
+from spark_uplift.report.sections import STATUS_ORDER, STATUS_WORDS
+
+View = dict[str, Any]
+
+_LEADS = {
+    "fail": "Something here undermines the numbers of this page; read it before any of them.",
+    "warn": "Something here makes the numbers of this page less certain than their intervals say.",
+    "pass": "The evaluation rests on enough comparable rows, and its ranking on scores that tell units apart.",
+}
+
+
+def soundness_view(inputs: ReportInputs) -> View | None:
+    """A sentence on the whole and a line per check and arm, the worst first; None without such checks."""
+    if not inputs.evaluation_checks:
+        return None
+    rank = {status: i for i, status in enumerate(STATUS_ORDER)}
+    rows = sorted(
+        inputs.evaluation_checks,
+        key=lambda row: (rank.get(row["status"], 0), str(row["check"]), str(row["arm"])),
+    )
+    worst = str(rows[0]["status"])
+    return {"lead": _LEADS.get(worst, _LEADS["pass"]), "checks": [_line(row) for row in rows]}
+
+
+def _line(row: Row) -> View:
+    return {
+        "check": str(row["check"]).replace("_", " "),
+        "column": None,
+        "arm": "" if row["arm"] in (None, ALL_ARMS) else str(row["arm"]),
+        "status": row["status"] if row["status"] in STATUS_WORDS else "fail",
+        "word": STATUS_WORDS.get(row["status"], str(row["status"])),
+        "message": row["message"] or "",
+        "hint": row["hint"] or "",
+        "measured": _measured(row),
+    }
+
+
+def _measured(row: Row) -> str:
+    if finite(row["value"]) is None:
+        return ""
+    unit = str(row["unit"] or "")
+    limit = "" if finite(row["threshold"]) is None else f", limit {in_unit(row['threshold'], unit)}"
+    return f"{in_unit(row['value'], unit)}{limit}"
+
+
+def in_unit(value: Any, unit: str) -> str:
+    """A number in its unit: shares as percent, counts whole."""
+    if finite(value) is None:
+        return MISSING
+    if unit == "share":
+        return percent(value, 1)
+    if unit in ("rows", "units"):
+        return f"{count(value)} {unit}"
+    return f"{plain(value)} {unit}".rstrip()
