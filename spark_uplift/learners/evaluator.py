@@ -34,7 +34,7 @@ class UpliftEvaluator(Evaluator, DefaultParamsReadable, DefaultParamsWritable): 
     metricName : str
         E.g. ``"autoc"``, ``"qini"``, ``"auuc"``, ``"uplift_at_30"``.
     style : str
-        Whose definition: ``grf sklift causalml h2o ydf perpetual``.
+        Whose definition: ``grf sklift causalml h2o ydf perpetual upliftml``.
     treatmentCol, controlName, labelCol : str
         Column of the arm, its value that is control, column of the outcome.
     scoreCol : str
@@ -57,7 +57,9 @@ class UpliftEvaluator(Evaluator, DefaultParamsReadable, DefaultParamsWritable): 
 
     metricName = _param("metricName", "Name of the metric, e.g. autoc, qini, auuc.", TypeConverters.toString)
     style = _param(
-        "style", "Whose definition: grf, sklift, causalml, h2o, ydf or perpetual.", TypeConverters.toString
+        "style",
+        "Whose definition: grf, sklift, causalml, h2o, ydf, perpetual or upliftml.",
+        TypeConverters.toString,
     )
     treatmentCol = _param("treatmentCol", "Column of the assigned arm.", TypeConverters.toString)
     controlName = _param("controlName", "Value of treatmentCol that is control.", TypeConverters.toString)
@@ -126,8 +128,20 @@ class UpliftEvaluator(Evaluator, DefaultParamsReadable, DefaultParamsWritable): 
         return find(self._value("metricName"), self._value("style"))
 
     def isLargerBetter(self) -> bool:
-        """Tell whether a better ranking has the larger value."""
-        return self._metric().larger_is_better
+        """Tell whether a better ranking has the larger value.
+
+        Raises
+        ------
+        ConfigError
+            The metric is neither larger nor smaller for a better model, like a calibration slope.
+        """
+        metric = self._metric()
+        if metric.larger_is_better is None:
+            hint = "choose autoc, qini or calibration_r2."
+            raise ConfigError(
+                bad_value("metricName", "UpliftEvaluator", "larger for a better model", metric.name, hint)
+            )
+        return metric.larger_is_better
 
     def _evaluate(self, dataset: DataFrame) -> float:
         missing = [name for name in _NEEDED if not self._value(name)]

@@ -58,8 +58,13 @@ class Curve:
         Whether treated rows are those whose arm was the recommended one.
     binary : bool
         Whether every outcome is 0 or 1.
+    score : ndarray of shape (points,), dtype=float64
+        Mean score at each point; the middle of `low` and `high` in a fine bin.
     exact : bool
         False when scores were binned.
+    dr : ndarray of shape (..., points, 3), dtype=float64, or None
+        Sums over the population of (w*G, w*G^2, w^2), G the doubly robust scores of the rows for the effect that
+        the curve is about; None where there are no such scores.
     """
 
     low: F64
@@ -70,7 +75,9 @@ class Curve:
     arm_mass: F64 | None
     policy: bool
     binary: bool
+    score: F64
     exact: bool = True
+    dr: F64 | None = None
 
     @property
     def logged(self) -> bool:
@@ -92,6 +99,8 @@ class Rows:
         Logged probability of the arm that each row got.
     treatments : tuple
         Labels of the treatments, sorted.
+    dr : ndarray of shape (n, treatments), dtype=float64, or None
+        Doubly robust score of each row for each treatment's effect.
     """
 
     y: F64
@@ -99,6 +108,7 @@ class Rows:
     weight: F64
     propensity: F64 | None
     treatments: tuple[Any, ...]
+    dr: F64 | None = None
 
     @classmethod
     def of(
@@ -109,6 +119,7 @@ class Rows:
         control: Any = 0,
         weight: npt.ArrayLike | None = None,
         propensity: npt.ArrayLike | None = None,
+        dr: npt.ArrayLike | None = None,
     ) -> Rows:
         """Check and encode rows.
 
@@ -116,7 +127,8 @@ class Rows:
         ------
         DataError
             Lengths differ, a value is NaN or infinite, a weight is negative, a propensity is outside (0, 1],
-            or there are no control or no treated rows; all faults together.
+            doubly robust scores are not one a row and treatment, or there are no control or no treated rows;
+            all faults together.
         """
         labels = np.asarray(arm)
         columns = {"y": y, "weight": weight, "propensity": propensity}
@@ -129,13 +141,27 @@ class Rows:
             )
         if not names:
             faults.append(f"There are no treated rows: every value of 'arm' equals the control {control!r}.")
+        scores = None if dr is None else np.asarray(dr, np.float64)
+        if scores is not None:
+            scores = scores[:, None] if scores.ndim == 1 else scores
+            faults += _dr_faults(scores, (labels.shape[0], len(names)))
         if faults:
             raise DataError(faults)
         codes = np.zeros(labels.shape[0], np.int64)
         for code, name in enumerate(names, start=1):
             codes[labels == name] = code
         weights = values.get("weight", np.ones(labels.shape[0]))
-        return cls(values["y"], codes, weights, values.get("propensity"), tuple(names))
+        return cls(values["y"], codes, weights, values.get("propensity"), tuple(names), scores)
+
+
+def _dr_faults(scores: F64, shape: tuple[int, int]) -> list[str]:
+    if scores.shape != shape:
+        return [
+            f"'dr' must have one doubly robust score a row and treatment, shape {shape}. "
+            f"Got shape {scores.shape} instead."
+        ]
+    unusable = int(np.sum(~np.isfinite(scores)))
+    return [f"'dr' has {unusable} values that are NaN or infinite."] if unusable else []
 
 
 def column_faults(rows: int, values: dict[str, F64]) -> list[str]:
@@ -203,10 +229,11 @@ def curve_from_rows(rows: Rows, score: npt.ArrayLike, treatment: Any = None) -> 
         raise DataError(f"Unknown treatment {treatment!r}. Treatments in the data: {list(rows.treatments)}.")
     code = 1 if treatment is None else rows.treatments.index(treatment) + 1
     slot = np.where(rows.arm == 0, 0, np.where(rows.arm == code, 1, -1))
-    if rows.propensity is None:
-        kept = slot >= 0
-        return _aggregate(rows, scores, slot, kept, slots=2, arm_mass=None)
-    return _aggregate(rows, scores, slot, np.ones(slot.shape, bool), slots=2, arm_mass=None)
+    dr = None if rows.dr is None else rows.dr[:, code - 1]
+    # With logged propensities or doubly robust scores, rows of other arms belong to the population too.
+    everybody = rows.propensity is not None or dr is not None
+    kept = np.ones(slot.shape, bool) if everybody else slot >= 0
+    return _aggregate(rows, scores, slot, kept, slots=2, arm_mass=None, dr=dr)
 
 
 def policy_from_rows(rows: Rows, scores: npt.ArrayLike) -> Curve:
@@ -226,7 +253,8 @@ def policy_from_rows(rows: Rows, scores: npt.ArrayLike) -> Curve:
     slot = np.where((rows.arm == 0) | (rows.arm == best), rows.arm, -1)
     slots = len(rows.treatments) + 1
     arm_mass = np.bincount(rows.arm, rows.weight, slots).astype(np.float64)
-    return _aggregate(rows, effects.max(axis=1), slot, np.ones(slot.shape, bool), slots, arm_mass)
+    dr = None if rows.dr is None else rows.dr[np.arange(best.shape[0]), best - 1]
+    return _aggregate(rows, effects.max(axis=1), slot, np.ones(slot.shape, bool), slots, arm_mass, dr)
 
 
 def _aggregate(
@@ -236,8 +264,10 @@ def _aggregate(
     kept: npt.NDArray[np.bool_],
     slots: int,
     arm_mass: F64 | None,
+    dr: F64 | None,
 ) -> Curve:
     y, raw = rows.y[kept], rows.weight[kept]
+    own = None if dr is None else dr[kept]
     weight = raw if rows.propensity is None else raw / rows.propensity[kept]
     by_name = {
         "n": np.ones(y.shape),
@@ -257,6 +287,7 @@ def _aggregate(
         arm_mass=arm_mass,
         policy=arm_mass is not None,
         binary=bool(np.all((y == 0) | (y == 1))),
+        dr=None if own is None else np.stack([raw * own, raw * own * own, raw * raw], axis=1),
     )
 
 
@@ -274,6 +305,7 @@ def curve_from_groups(
     arm_mass: F64 | None = None,
     high: F64 | None = None,
     exact: bool = True,
+    dr: F64 | None = None,
 ) -> Curve:
     """Return the curve of rows, or of groups of rows that were added up elsewhere.
 
@@ -295,6 +327,8 @@ def curve_from_groups(
         Weight of each arm in the population; by default that of the slots. Ignored when `logged`.
     high : ndarray of shape (groups,), dtype=float64, optional
         Highest score of each group; by default `score`.
+    dr : ndarray of shape (groups, 3), dtype=float64, optional
+        Sums of (w*G, w*G^2, w^2), see `Curve`.
     """
     distinct, point = np.unique(score, return_inverse=True)
     points = distinct.shape[0]
@@ -305,8 +339,9 @@ def curve_from_groups(
     top = np.full(points, -np.inf)
     np.maximum.at(top, point, score if high is None else high)
     shares = table[:, :, W].sum(axis=0) if arm_mass is None else arm_mass
+    low = distinct[::-1].copy()
     return Curve(
-        low=distinct[::-1].copy(),
+        low=low,
         high=top,
         stats=table,
         mass=np.bincount(point, mass, points).astype(np.float64),
@@ -314,8 +349,17 @@ def curve_from_groups(
         arm_mass=None if logged else shares,
         policy=policy,
         binary=binary,
+        score=low if np.array_equal(low, top) else (low + top) / 2.0,
         exact=exact,
+        dr=None if dr is None else _added(point, dr, points),
     )
+
+
+def _added(point: npt.NDArray[np.int64], values: F64, points: int) -> F64:
+    """Add up rows of values by point, shape (points, columns)."""
+    out = np.zeros((points, values.shape[1]))
+    np.add.at(out, point, values)
+    return out
 
 
 def merge_points(curve: Curve, starts: Sequence[int]) -> Curve:
@@ -330,14 +374,20 @@ def merge_points(curve: Curve, starts: Sequence[int]) -> Curve:
     """
     index = np.asarray(starts)
     ends = np.append(index[1:], curve.low.shape[0]) - 1
+    mass = np.add.reduceat(curve.mass, index)
+    weighed = np.add.reduceat(curve.mass * curve.score, index)
+    middle = (curve.low[ends] + curve.high[index]) / 2.0
+    score = np.where(mass > 0, weighed / np.where(mass > 0, mass, 1.0), middle)
     return Curve(
         low=curve.low[ends],
         high=curve.high[index],
         stats=np.add.reduceat(curve.stats, index, axis=0),
-        mass=np.add.reduceat(curve.mass, index),
+        mass=mass,
         rows=np.add.reduceat(curve.rows, index),
         arm_mass=curve.arm_mass,
         policy=curve.policy,
         binary=curve.binary,
+        score=score,
         exact=curve.exact and index.shape[0] == curve.low.shape[0],
+        dr=None if curve.dr is None else np.add.reduceat(curve.dr, index, axis=0),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -18,6 +19,7 @@ __all__ = [
     "bootstrap_error",
     "difference_in_means",
     "normal_interval",
+    "p_value",
     "percentile_interval",
     "quantile",
 ]
@@ -65,6 +67,24 @@ def normal_interval(value: F64, std_error: F64, level: float) -> Interval:
     """Return value +- z * std_error."""
     z = quantile(level)
     return Interval(value, std_error, value - z * std_error, value + z * std_error)
+
+
+def p_value(value: float, std_error: float, alternative: str) -> float:
+    """Return the normal p-value of the hypothesis that the true value is 0; NaN without a standard error.
+
+    Parameters
+    ----------
+    value, std_error : float
+        Estimate and its standard error.
+    alternative : {"greater", "two-sided"}
+        What is held against the hypothesis.
+    """
+    if not (math.isfinite(value) and math.isfinite(std_error) and std_error > 0):
+        return math.nan
+    z = value / std_error
+    if alternative == "greater":
+        return math.erfc(z / math.sqrt(2.0)) / 2.0
+    return math.erfc(abs(z) / math.sqrt(2.0))
 
 
 def percentile_interval(value: F64, replicates: F64, level: float) -> Interval:

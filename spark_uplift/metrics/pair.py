@@ -38,6 +38,10 @@ class Pair:
         Factor that makes sum(w*y) of control and treated an inverse-propensity estimate over the population.
     binary, exact : bool
         See `Curve`.
+    score : ndarray of shape (points,), dtype=float64
+        Mean score at each point.
+    dr : ndarray of shape (..., points, 3), dtype=float64, or None
+        Sums of (w*G, w*G^2, w^2) over the population, weights in rows; see `Curve`.
     """
 
     low: F64
@@ -48,6 +52,8 @@ class Pair:
     scale: F64
     binary: bool
     exact: bool
+    score: F64
+    dr: F64 | None = None
 
     @classmethod
     def of(cls, curve: Curve) -> Pair:
@@ -75,6 +81,8 @@ class Pair:
             scale=scale,
             binary=curve.binary,
             exact=curve.exact,
+            score=curve.score,
+            dr=None if curve.dr is None else _in_rows(curve.dr, mass_to_rows),
         )
 
     @cached_property
@@ -84,14 +92,37 @@ class Pair:
 
     @cached_property
     def gain(self) -> F64:
-        """Sum of the inverse-propensity scores y*t/e - y*(1-t)/(1-e) at each point, shape (..., points)."""
+        """Sum of the rows' scores G at each point, shape (..., points).
+
+        G is the doubly robust score where there is one, else the inverse-propensity score
+        y*t/e - y*(1-t)/(1-e).
+        """
+        if self.dr is not None:
+            return np.asarray(self.dr[..., 0])
         scaled = self.sides[..., WY] * self.scale[..., None, :]
         return np.asarray(scaled[..., TREATED] - scaled[..., CONTROL])
 
     @cached_property
     def ate(self) -> F64:
-        """Mean of those scores: the average effect by inverse-propensity weighting, shape (...)."""
+        """Mean of those scores: the average effect, shape (...)."""
         return divide(self.gain.sum(-1), self.total)
+
+    @cached_property
+    def adjusted(self) -> F64:
+        """Sum of the scores with the arms' means taken out of the weighting, shape (..., points).
+
+        m_1 - m_0 + t*(y - m_1)/e - (1-t)*(y - m_0)/(1-e) with m the arms' mean outcomes: the doubly robust
+        score whose outcome model is one number an arm. Its mean is the difference of the means, and a chance
+        imbalance of the arms along the scores is no longer read as an effect, as it is by G.
+        """
+        if self.dr is not None:
+            return self.gain
+        sums = self.sides.sum(axis=-3)
+        means = divide(sums[..., WY], sums[..., W])
+        rest = self.sides[..., WY] - means[..., None, :] * self.sides[..., W]
+        rest = rest * self.scale[..., None, :]
+        effect = means[..., TREATED] - means[..., CONTROL]
+        return np.asarray(rest[..., TREATED] - rest[..., CONTROL] + self.mass * effect[..., None])
 
     @cached_property
     def population(self) -> F64:
@@ -127,6 +158,12 @@ class Pair:
     def k(self) -> F64:
         """Weighted rows of both sides up to each point."""
         return self.n_treated + self.n_control
+
+
+def _in_rows(dr: F64, factor: F64) -> F64:
+    """Return the doubly robust sums with weights multiplied by `factor`, shape (...)."""
+    powers = np.stack([factor, factor, np.square(factor)], axis=-1)
+    return np.asarray(dr * powers[..., None, :])
 
 
 def _weighted(stats: F64, factor: F64) -> F64:

@@ -12,7 +12,7 @@ from spark_uplift.metrics.pair import Pair
 
 __all__ = ["FAMILIES", "METRICS", "STYLES", "Metric", "find", "register"]
 
-STYLES = ("grf", "sklift", "causalml", "h2o", "ydf", "perpetual")
+STYLES = ("grf", "sklift", "causalml", "h2o", "ydf", "perpetual", "upliftml")
 """Whose definitions can be asked for; the first one is the headline."""
 
 
@@ -28,8 +28,9 @@ class Metric:
         Readable definition, shown beside the number in reports.
     compute : callable
         Takes a `Pair`, returns an array of its leading shape.
-    larger_is_better : bool
-        Whether a better ranking has the larger value.
+    larger_is_better : bool or None
+        Whether a better ranking has the larger value; None where neither is so, as for a calibration slope,
+        which is best at 1.
     binary_only : bool
         Whether the definition needs outcomes 0 and 1 (it is NaN otherwise).
     per_row : bool
@@ -37,16 +38,22 @@ class Metric:
         given twice is then the same as a row with weight 2 only up to a relative difference of order 1/n.
     reported : bool
         Whether evaluation reports show it unasked.
+    test : {"greater", "two-sided"} or None
+        Alternative to the hypothesis that the true value is 0, for the p-value beside it; None: not tested.
+    scale_free : bool
+        Whether only the order of the scores matters, not their size.
     """
 
     name: str
     style: str
     formula: str
     compute: Callable[[Pair], F64]
-    larger_is_better: bool = True
+    larger_is_better: bool | None = True
     binary_only: bool = False
     per_row: bool = False
     reported: bool = False
+    test: str | None = None
+    scale_free: bool = True
 
 
 METRICS: dict[tuple[str, str], Metric] = {}

@@ -202,5 +202,6 @@ def replicate_curve(
         arm_mass=shares,
         policy=base.policy,
         binary=base.binary,
+        score=base.score,
         exact=base.exact,
     )

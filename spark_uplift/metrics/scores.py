@@ -26,6 +26,7 @@ def score(
     treatment: Any = None,
     weight: npt.ArrayLike | None = None,
     propensity: npt.ArrayLike | None = None,
+    dr: npt.ArrayLike | None = None,
     k: float | None = None,
     strategy: str = "overall",
 ) -> float:
@@ -43,7 +44,7 @@ def score(
         What ranks the rows, larger first. Two dimensions: the predicted effect of each treatment (sorted),
         which without `treatment` are evaluated as the policy "each unit its best arm", else that arm's column
         is taken.
-    style : {"grf", "sklift", "causalml", "h2o", "ydf", "perpetual"}
+    style : {"grf", "sklift", "causalml", "h2o", "ydf", "perpetual", "upliftml"}
         Whose definition.
     control : object
         Label of the control arm.
@@ -53,6 +54,10 @@ def score(
         Weights, not negative.
     propensity : array_like of shape (n,), dtype=float64, optional
         Logged probability, in (0, 1], of the arm that the row got. By default the arms' shares are taken.
+    dr : array_like of shape (n,) or (n, treatments), dtype=float64, optional
+        Doubly robust score of each row for the effect of each treatment (sorted). The styles that average scores
+        (grf) then use them in place of the inverse-propensity scores, which makes unequal or estimated
+        propensities harmless; styles of raw arms stay as they are.
     k, strategy
         Of ``"uplift_at_k"``: share of the rows in (0, 1), and ``"overall"`` or ``"by_group"``.
 
@@ -74,7 +79,7 @@ def score(
     0.649
     """
     metric = find(name, style, k=k, strategy=strategy)
-    rows = Rows.of(y=y, arm=arm, control=control, weight=weight, propensity=propensity)
+    rows = Rows.of(y=y, arm=arm, control=control, weight=weight, propensity=propensity, dr=dr)
     scores = np.asarray(score, np.float64)
     if scores.ndim == 2 and treatment is None:
         curve = policy_from_rows(rows, scores)

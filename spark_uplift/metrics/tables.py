@@ -9,7 +9,15 @@ import numpy as np
 
 from spark_uplift.core.dtypes import WY, N, W
 from spark_uplift.metrics.curves import F64
-from spark_uplift.metrics.inference import bootstrap_error, difference_in_means, normal_interval, quantile
+from spark_uplift.metrics.group_effects import group_effects, mean_scores
+from spark_uplift.metrics.inference import (
+    Interval,
+    bootstrap_error,
+    difference_in_means,
+    normal_interval,
+    p_value,
+    quantile,
+)
 from spark_uplift.metrics.pair import CONTROL, TREATED, Pair, at_each, divide, prepend_zero
 from spark_uplift.metrics.registry import METRICS, STYLES, Metric, find
 
@@ -18,16 +26,31 @@ __all__ = ["Columns", "curve_columns", "metric_columns", "reported_metrics", "up
 Columns = dict[str, list[Any]]
 """A table as lists by column name; NaN stands for null in columns of floats."""
 
-_SHARES = ("uplift_at_10", "uplift_at_20", "uplift_at_30")
+_SHARES = (
+    ("gain_at_10", "grf"),
+    ("gain_at_20", "grf"),
+    ("gain_at_30", "grf"),
+    ("gates_at_20", "grf"),
+    ("uplift_at_10", "sklift"),
+    ("uplift_at_20", "sklift"),
+    ("uplift_at_30", "sklift"),
+    ("uplift_at_30_by_group", "sklift"),
+)
+_SCORED_SHARES = (("uplift_at_10", "grf"), ("uplift_at_20", "grf"), ("uplift_at_30", "grf"))
 _POINTS = 100
 
 
-def reported_metrics() -> list[Metric]:
-    """Return the metrics that evaluations show unasked, the headline style first."""
-    chosen = sorted(
-        (m for m in METRICS.values() if m.reported), key=lambda m: (STYLES.index(m.style), m.name)
-    )
-    return chosen + [find(name, "sklift") for name in _SHARES]
+def reported_metrics(*, dr: bool = False) -> list[Metric]:
+    """Return the metrics that evaluations show unasked, the headline style first.
+
+    Parameters
+    ----------
+    dr : bool
+        Whether there are doubly robust scores, of which more averages are then shown.
+    """
+    chosen = [m for m in METRICS.values() if m.reported]
+    chosen += [find(name, style) for name, style in (*_SHARES, *(_SCORED_SHARES if dr else ()))]
+    return sorted(chosen, key=lambda m: (STYLES.index(m.style), m.name))
 
 
 def metric_columns(
@@ -50,30 +73,45 @@ def metric_columns(
         analytic interval, which a bootstrap only approximates.
     """
     columns: Columns = {name: [] for name in _METRIC_COLUMNS}
+    p_values: dict[str, float] = {}
     for metric in metrics:
         if metric.binary_only and not pair.binary:
             continue
         value = metric.compute(pair)
         analytic = metric.name == "ate" and (independent or replicates is None)
         if analytic:
-            error = difference_in_means(pair.sides.sum(axis=-3), level).uplift.std_error
+            error = _analytic_error(pair, level)
         elif replicates is None:
             error = np.full(np.shape(value), np.nan)
         else:
             error = bootstrap_error(metric.compute(replicates))
         interval = normal_interval(value, error, level)
         used = 0 if analytic or replicates is None else int(replicates.mass.shape[0])
+        p = float("nan") if metric.test is None else p_value(float(value), float(error), metric.test)
+        p_values[f"{metric.style} {metric.name}"] = p
         row = (
             metric.name, metric.style, interval.value, interval.std_error, interval.lower, interval.upper,
-            level, int(pair.rows.sum()), used, pair.exact, metric.formula,
+            level, int(pair.rows.sum()), used, pair.exact, metric.formula, p,
         )  # fmt: skip
         for name, item in zip(_METRIC_COLUMNS, row, strict=True):
             columns[name].append(float(item) if isinstance(item, np.ndarray | np.floating) else item)
+    if "heterogeneity" in columns["metric"]:
+        tests = [p_values.get("grf calibration_slope", np.nan), p_values.get("grf autoc", np.nan)]
+        columns["p_value"][columns["metric"].index("heterogeneity")] = min(1.0, 2.0 * float(np.min(tests)))
     return columns
+
+
+def _analytic_error(pair: Pair, level: float) -> F64:
+    """Return the standard error of the average effect of independent rows."""
+    if pair.dr is None:
+        return difference_in_means(pair.sides.sum(axis=-3), level).uplift.std_error
+    overall = np.append(pair.dr.sum(axis=-2), pair.total)
+    return mean_scores(overall[:3], overall[3], overall, level).std_error
 
 
 _METRIC_COLUMNS = (
     "metric", "style", "value", "std_error", "lower", "upper", "level", "n", "bootstrap", "exact", "formula",
+    "p_value",
 )  # fmt: skip
 
 
@@ -91,7 +129,10 @@ def bucket_starts(pair: Pair, buckets: int) -> tuple[list[int], list[int]]:
 
 
 def uplift_columns(pair: Pair, buckets: int, level: float) -> Columns:
-    """Return a row for each bucket of predicted uplift, the best first, with normal intervals.
+    """Return a row for each bucket of predicted uplift, the best first.
+
+    A bucket that lacks an arm has no uplift (NaN), but an interval of all that it could be: see `group_effects`
+    for the intervals. With doubly robust scores the uplift is their mean, with a t interval.
 
     Parameters
     ----------
@@ -107,9 +148,13 @@ def uplift_columns(pair: Pair, buckets: int, level: float) -> Columns:
     mass = np.add.reduceat(pair.mass, starts)
     rows = np.add.reduceat(pair.rows, starts)
     ends = [*[start - 1 for start in starts[1:]], pair.low.shape[0] - 1]
-    middle = (pair.low + pair.high) / 2.0
-    here = difference_in_means(sides, level)
-    so_far = difference_in_means(np.cumsum(sides, axis=0), level)
+    here, so_far = (
+        group_effects(sums, sides.sum(axis=0), level, binary=pair.binary)
+        for sums in (sides, np.cumsum(sides, axis=0))
+    )
+    uplift, cumulative = here.uplift, so_far.uplift
+    if pair.dr is not None:
+        uplift, cumulative = _scored(np.add.reduceat(pair.dr, starts, axis=0), mass, level)
     return {
         "bucket": numbers,
         "n": _whole(rows),
@@ -117,17 +162,24 @@ def uplift_columns(pair: Pair, buckets: int, level: float) -> Columns:
         "n_control": _whole(sides[:, CONTROL, N]),
         "score_min": pair.low[ends].tolist(),
         "score_max": pair.high[starts].tolist(),
-        "predicted": divide(np.add.reduceat(pair.mass * middle, starts), mass, empty=np.nan).tolist(),
+        "predicted": divide(np.add.reduceat(pair.mass * pair.score, starts), mass, empty=np.nan).tolist(),
         "mean_treated": here.mean_treated.tolist(),
         "mean_control": here.mean_control.tolist(),
-        "uplift": here.uplift.value.tolist(),
-        "lower": here.uplift.lower.tolist(),
-        "upper": here.uplift.upper.tolist(),
+        "uplift": uplift.value.tolist(),
+        "lower": uplift.lower.tolist(),
+        "upper": uplift.upper.tolist(),
         "cumulative_n": _whole(np.cumsum(rows)),
-        "cumulative_uplift": so_far.uplift.value.tolist(),
-        "cumulative_lower": so_far.uplift.lower.tolist(),
-        "cumulative_upper": so_far.uplift.upper.tolist(),
+        "cumulative_uplift": cumulative.value.tolist(),
+        "cumulative_lower": cumulative.lower.tolist(),
+        "cumulative_upper": cumulative.upper.tolist(),
     }
+
+
+def _scored(dr: F64, mass: F64, level: float) -> tuple[Interval, Interval]:
+    """Return the mean doubly robust score of each bucket, and of it and all better ones."""
+    overall = np.append(dr.sum(axis=0), mass.sum())
+    here = mean_scores(dr, mass, overall, level)
+    return here, mean_scores(np.cumsum(dr, axis=0), np.cumsum(mass), overall, level)
 
 
 def _whole(values: F64) -> list[int]:
@@ -139,7 +191,8 @@ def curve_columns(pair: Pair, replicates: Pair | None, level: float) -> Columns:
 
     - ``qini``: outcomes gained per unit of the population when the best share q is treated, the mean of
       G * 1[among the best q] with G as in `styles.grf`; baseline q * average effect.
-    - ``uplift``: difference in means among the best share q; baseline the difference of all.
+    - ``uplift``: difference in means among the best share q, or with doubly robust scores their mean; baseline
+      the same of all.
     - ``toc``: mean of G over the best q minus its mean over all; baseline 0.
 
     Parameters
@@ -172,6 +225,13 @@ def _curves(pair: Pair, shares: F64) -> dict[str, F64]:
     where = shares * pair.total[..., None]
     x = prepend_zero(pair.population)
     gained = at_each(where, x, prepend_zero(np.cumsum(pair.gain, axis=-1)))
+    scored = {
+        "qini": divide(gained, pair.total[..., None]),
+        "uplift": divide(gained, where),
+        "toc": divide(gained, where) - pair.ate[..., None],
+    }
+    if pair.dr is not None:
+        return scored
     sums = {
         (side, stat): at_each(where, x, prepend_zero(pair.cumulative[..., side, stat]))
         for side in (TREATED, CONTROL)
@@ -179,8 +239,4 @@ def _curves(pair: Pair, shares: F64) -> dict[str, F64]:
     }
     mean_t = divide(sums[TREATED, WY], sums[TREATED, W], empty=np.nan)
     mean_c = divide(sums[CONTROL, WY], sums[CONTROL, W], empty=np.nan)
-    return {
-        "qini": divide(gained, pair.total[..., None]),
-        "uplift": np.asarray(mean_t - mean_c),
-        "toc": divide(gained, where) - pair.ate[..., None],
-    }
+    return scored | {"uplift": np.asarray(mean_t - mean_c)}

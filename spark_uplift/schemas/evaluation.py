@@ -15,7 +15,7 @@ run_id
 model_id
 arm | STRING | Treatment that is compared with control
 metric | STRING | Name, e.g. autoc, qini, auuc
-style | STRING | Convention of the number: grf, sklift, causalml, h2o or ydf
+style | STRING | Convention of the number: grf, sklift, causalml, h2o, ydf, perpetual or upliftml
 value | DOUBLE | The metric, as its formula says
 std_error | DOUBLE | Standard error over the bootstrap replicates
 lower | DOUBLE | Lower end of the interval
@@ -25,6 +25,7 @@ n | BIGINT | Rows that the metric rests on [rows]
 bootstrap | INT | Bootstrap replicates behind the interval
 exact | BOOLEAN | Whether every distinct score was kept apart; false when scores were binned
 formula | STRING | The formula, readable
+p_value | DOUBLE | Probability of such a value or a larger one where the true one is 0 (ate: two-sided) [0-1]
 """,
         keys="run_id model_id arm metric style",
     ),

@@ -133,3 +133,50 @@ def uplift_at(y, treated, score, share):
 def copied(counts, *columns):
     """Rows written out as often as counts say: a bootstrap replicate in full."""
     return tuple(np.repeat(np.asarray(column), counts) for column in columns)
+
+
+def upliftml(y, treated, score, kind, buckets=30):
+    """Quantiles of the sorted scores (the smallest one that the share does not exceed), then a loop over buckets."""
+    n = len(y)
+    ascending = sorted(score)
+    splits = sorted({ascending[-(-i * n // buckets) - 1] for i in range(1, buckets)})
+    points = [(0.0, 0.0)]
+    for split in [*reversed(splits), -np.inf]:
+        top = [i for i in range(n) if score[i] >= split]
+        if not top:
+            continue
+        t, c = [y[i] for i in top if treated[i]], [y[i] for i in top if not treated[i]]
+        lift = np.mean(t) - np.mean(c) if t and c else np.nan
+        points.append((len(top) / n, lift * len(top) / n))
+    area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points))
+    return area if kind == "auuc" else area - points[-1][1] / 2
+
+
+def adjusted_scores(y, treated, weight=None, propensity=None):
+    """Doubly robust scores whose outcome model is the mean of each arm."""
+    weight = np.ones(len(y)) if weight is None else weight
+    share = sum(weight[treated == 1]) / sum(weight)
+    own = np.where(treated == 1, share, 1 - share) if propensity is None else propensity
+    means = {side: np.average(y[treated == side], weights=(weight / own)[treated == side]) for side in (0, 1)}
+    out = []
+    for i in range(len(y)):
+        rest = (y[i] - means[treated[i]]) / own[i]
+        out.append(means[1] - means[0] + (rest if treated[i] else -rest))
+    return np.array(out)
+
+
+def projection(values, score, weight=None):
+    """(intercept, slope) of weighted least squares."""
+    root = np.sqrt(np.ones(len(values)) if weight is None else weight)
+    design = np.stack([np.ones(len(values)), np.asarray(score)], axis=1) * root[:, None]
+    return np.linalg.lstsq(design, values * root, rcond=None)[0]
+
+
+def group_means(y, treated, score, groups):
+    """(predicted, effect) of equal groups, the best first; scores without ties."""
+    order = np.array(order_by_score(score))
+    out = []
+    for part in np.array_split(order, groups):
+        t, c = part[treated[part] == 1], part[treated[part] == 0]
+        out.append((np.mean(score[part]), y[t].mean() - y[c].mean()))
+    return np.array(out)

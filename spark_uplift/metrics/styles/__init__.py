@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from spark_uplift.metrics.styles import causalml, grf, h2o, perpetual, sklift, ydf
+from spark_uplift.metrics.styles import calibration, causalml, grf, h2o, perpetual, sklift, upliftml, ydf
 
-__all__ = ["causalml", "grf", "h2o", "perpetual", "sklift", "ydf"]
+__all__ = ["calibration", "causalml", "grf", "h2o", "perpetual", "sklift", "upliftml", "ydf"]

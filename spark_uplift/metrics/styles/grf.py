@@ -4,8 +4,9 @@ Each row has an inverse-propensity score
 
     G = y * 1[treated] / e  -  y * 1[control] / (1 - e)
 
-with e the share of treated rows (by weight), the design's propensity, or the logged one. Its mean is the
-average effect, and the targeting operator characteristic of the best share q of the population is
+with e the share of treated rows (by weight), the design's propensity, or the logged one; or its doubly robust
+score, where there is one. Its mean is the average effect, and the targeting operator characteristic of the best
+share q of the population is
 
     TOC(q) = mean of G over the best q  -  mean of G.
 
@@ -24,10 +25,10 @@ import numpy as np
 from spark_uplift.core.dtypes import WY, W
 from spark_uplift.metrics.areas import digamma_difference
 from spark_uplift.metrics.curves import F64
-from spark_uplift.metrics.pair import CONTROL, TREATED, Pair, divide
-from spark_uplift.metrics.registry import Metric, register
+from spark_uplift.metrics.pair import CONTROL, TREATED, Pair, at, divide, prepend_zero
+from spark_uplift.metrics.registry import FAMILIES, Metric, register
 
-__all__ = ["autoc", "average_effect", "qini"]
+__all__ = ["autoc", "average_effect", "gain_at", "qini"]
 
 
 def autoc(pair: Pair) -> F64:
@@ -63,19 +64,41 @@ def qini(pair: Pair) -> F64:
 
 
 def average_effect(pair: Pair) -> F64:
-    """Return the difference of the weighted means."""
+    """Return the difference of the weighted means, or the mean doubly robust score where there is one."""
+    if pair.dr is not None:
+        return pair.ate
     sums = pair.sides.sum(axis=-3)
     means = divide(sums[..., WY], sums[..., W], empty=np.nan)
     return np.asarray(means[..., TREATED] - means[..., CONTROL])
 
 
+def gain_at(pair: Pair, k: float) -> F64:
+    """Return the outcome gained per unit of the population when the best share `k` is treated."""
+    gained = at(k * pair.total, prepend_zero(pair.population), prepend_zero(np.cumsum(pair.gain, axis=-1)))
+    return divide(gained, pair.total)
+
+
+def _gain_at(k: float, _: str) -> Metric:
+    formula = f"sum of G over the best {100 * k:g} % of the rows / number of all rows"
+    return Metric(f"gain_at_{100 * k:g}", "grf", formula, lambda pair: gain_at(pair, k), per_row=True)
+
+
+def _uplift_at(k: float, _: str) -> Metric:
+    formula = f"mean of G over the best {100 * k:g} % of the rows"
+    return Metric(f"uplift_at_{100 * k:g}", "grf", formula, lambda pair: gain_at(pair, k) / k, per_row=True)
+
+
+FAMILIES["grf", "gain_at_k"] = _gain_at
+FAMILIES["grf", "uplift_at_k"] = _uplift_at
 register(
     Metric(
         "ate",
         "grf",
-        "sum(w*y)/sum(w) of the arm - the same of control; w includes 1/propensity where it is logged",
+        "sum(w*y)/sum(w) of the arm - the same of control; w includes 1/propensity where it is logged; "
+        "with doubly robust scores their mean",
         average_effect,
         reported=True,
+        test="two-sided",
     )
 )
 register(
@@ -83,10 +106,11 @@ register(
         "autoc",
         "grf",
         "mean over rows i of TOC(i/n), TOC(q) = mean of G over the best q - mean of G, "
-        "G = y*1[treated]/e - y*1[control]/(1-e)",
+        "G = y*1[treated]/e - y*1[control]/(1-e), or the doubly robust score",
         autoc,
         per_row=True,
         reported=True,
+        test="greater",
     )
 )
 register(
@@ -97,5 +121,6 @@ register(
         qini,
         per_row=True,
         reported=True,
+        test="greater",
     )
 )

@@ -10,7 +10,10 @@ from spark_uplift.metrics import METRICS, STYLES, find, score
 from tests.unit.metrics.data import experiment
 
 NAMES = {
-    "grf": {"ate", "autoc", "qini"},
+    "grf": {
+        "ate", "autoc", "qini", "calibration_intercept", "calibration_mean", "calibration_r2",
+        "calibration_slope", "heterogeneity",
+    },
     "sklift": {"auuc", "qini", "weighted_average_uplift"},
     "causalml": {"auuc", "auuc_raw", "qini", "qini_raw", "rate_autoc", "rate_qini"},
     "h2o": {
@@ -19,14 +22,24 @@ NAMES = {
     },
     "ydf": {"auuc", "qini"},
     "perpetual": {"auuc", "qini"},
+    "upliftml": {"auuc", "qini"},
 }  # fmt: skip
-KEYS = [*sorted(METRICS), ("sklift", "uplift_at_30"), ("sklift", "uplift_at_25_by_group")]
+SHARES = [
+    ("sklift", "uplift_at_30"),
+    ("sklift", "uplift_at_25_by_group"),
+    ("grf", "gates_at_20"),
+    ("grf", "gain_at_30"),
+    ("grf", "uplift_at_30"),
+]
+KEYS = [*sorted(METRICS), *SHARES]
 EACH = pytest.mark.parametrize("style, name", KEYS)
 
 
 def test_the_registry_holds_the_expected_names():
     assert {style: {n for s, n in METRICS if s == style} for style in STYLES} == NAMES
-    assert all(metric.formula and metric.larger_is_better for metric in METRICS.values())
+    assert all(metric.formula for metric in METRICS.values())
+    undirected = {name for (_, name), metric in METRICS.items() if metric.larger_is_better is not True}
+    assert undirected == {"calibration_intercept", "calibration_mean", "calibration_slope"}
 
 
 def value(style, name, y, treated, ranking, **more):
@@ -76,7 +89,8 @@ def test_a_duplicated_row_is_a_row_of_weight_two(style, name):
 @EACH
 def test_a_monotone_transform_of_the_score_changes_nothing(style, name):
     y, t, s = experiment(ties=True)
-    assert value(style, name, y, t, np.exp(s / 3) - 5) == value(style, name, y, t, s)
+    same = value(style, name, y, t, np.exp(s / 3) - 5) == value(style, name, y, t, s)
+    assert same == find(name, style).scale_free
 
 
 @EACH
@@ -102,6 +116,8 @@ def test_a_better_ranking_scores_higher(style, name):
     t = rng.integers(0, 2, n)
     y = (rng.random(n) < 0.2 + 0.5 * t * x).astype(float)
     good, bad = value(style, name, y, t, x), value(style, name, y, t, -x)
+    if name in ("calibration_intercept", "calibration_mean"):  # not about the ranking
+        return
     if name in ("ate", "weighted_average_uplift"):  # about the rows, not their order
         assert good == pytest.approx(bad, rel=0.02)
     else:
@@ -116,7 +132,10 @@ def test_equal_scores_are_a_random_ranking(style, name):
         style == "sklift" and name == "auuc"
     ):
         assert got == pytest.approx(0.0, abs=1e-12)
-    assert np.isfinite(got)
+    # Nothing can be projected on a constant, or on a mean of 0; groups that are all alike have no spread.
+    undefined = name in ("calibration_slope", "calibration_intercept", "calibration_mean", "calibration_r2")
+    assert undefined or np.isfinite(got)
+    assert got == pytest.approx(0.0, abs=1e-12) or name not in ("heterogeneity", "gates_at_20")
 
 
 @EACH
@@ -133,7 +152,9 @@ def test_a_near_name_is_suggested():
 
 
 def test_the_styles_that_have_a_name_are_told():
-    with pytest.raises(DataError, match=r"styles with 'auuc': \['causalml', 'perpetual', 'sklift', 'ydf'\]"):
+    with pytest.raises(
+        DataError, match=r"styles with 'auuc': \['causalml', 'perpetual', 'sklift', 'upliftml', 'ydf'\]"
+    ):
         find("auuc", "grf")
 
 
