@@ -20,6 +20,7 @@ _LAZY = {
     "evaluate": "spark_uplift.spark.evaluate",
     "get_session": "spark_uplift.spark.session",
     "load_config": "spark_uplift.config",
+    "policy_value": "spark_uplift.spark.policy_value",
 }
 _SUBMODULES = ("datasets", "metrics", "synthetic")
 
@@ -35,6 +36,7 @@ __all__ = [
     "get_session",
     "load_config",
     "metrics",
+    "policy_value",
     "synthetic",
 ]
 

@@ -21,6 +21,7 @@ NAMES = [
     "get_session",
     "load_config",
     "metrics",
+    "policy_value",
     "synthetic",
 ]
 
