@@ -19,6 +19,7 @@ _LAZY = {
     "doubly_robust": "spark_uplift.spark.nuisance",
     "evaluate": "spark_uplift.spark.evaluate",
     "get_session": "spark_uplift.spark.session",
+    "known_truth": "spark_uplift.spark.truth",
     "load_config": "spark_uplift.config",
     "policy_value": "spark_uplift.spark.policy_value",
 }
@@ -34,6 +35,7 @@ __all__ = [
     "doubly_robust",
     "evaluate",
     "get_session",
+    "known_truth",
     "load_config",
     "metrics",
     "policy_value",

@@ -6,17 +6,20 @@ from spark_uplift.metrics.curves import Curve, Rows, curve_from_groups, curve_fr
 from spark_uplift.metrics.pair import Pair
 from spark_uplift.metrics.registry import METRICS, STYLES, Metric, find
 from spark_uplift.metrics.scores import score
+from spark_uplift.metrics.truth import KnownTruth, known_truth
 
 __all__ = [
     "METRICS",
     "STYLES",
     "Curve",
+    "KnownTruth",
     "Metric",
     "Pair",
     "Rows",
     "curve_from_groups",
     "curve_from_rows",
     "find",
+    "known_truth",
     "policy_from_rows",
     "score",
 ]

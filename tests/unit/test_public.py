@@ -19,6 +19,7 @@ NAMES = [
     "doubly_robust",
     "evaluate",
     "get_session",
+    "known_truth",
     "load_config",
     "metrics",
     "policy_value",
