@@ -22,6 +22,7 @@ _LAZY = {
     "known_truth": "spark_uplift.spark.truth",
     "load_config": "spark_uplift.config",
     "policy_value": "spark_uplift.spark.policy_value",
+    "views": "spark_uplift.spark.views",
 }
 _SUBMODULES = ("datasets", "metrics", "synthetic")
 
@@ -40,6 +41,7 @@ __all__ = [
     "metrics",
     "policy_value",
     "synthetic",
+    "views",
 ]
 
 

@@ -203,6 +203,13 @@ class ReportConfig(Section):
     """Where the report goes."""
 
     path: Name | None = Field(None, description="HTML file; null writes <warehouse>/report.html.")
+    views: Name | None = Field(
+        None, description="Schema of the catalog that gets SQL views for dashboards; null makes none."
+    )
+    register_tables: bool = Field(
+        False,
+        description="Whether the views' tables are registered there too, for catalogs that govern by name.",
+    )
 
 
 class MlflowConfig(Section):

@@ -27,6 +27,7 @@ from spark_uplift.spark import tables
 from spark_uplift.spark.parallel import side_by_side
 from spark_uplift.spark.source import design_shares
 from spark_uplift.spark.versions import local_path
+from spark_uplift.spark.views import views
 
 if TYPE_CHECKING:
     from spark_uplift.learners.forest import UpliftForestModel
@@ -40,12 +41,17 @@ _LIBRARIES = ("pyspark", "delta-spark", "mlflow", "numpy", "pandas", "pyarrow", 
 
 
 def report(context: RunContext) -> Path:
-    """Write the page, and log the run to MLflow where that is enabled; return the page's path.
+    """Write the page, make the dashboard's views and log the run to MLflow where these are asked for.
+
+    Returns
+    -------
+    Path
+        The page.
 
     Raises
     ------
     TableError
-        When the model has not been evaluated yet, or the page can't be written.
+        When the model has not been evaluated yet, the page can't be written, or the views can't be made.
     """
     with recorded(context, "report") as record:
         model, model_id = trained(context)
@@ -62,9 +68,17 @@ def report(context: RunContext) -> Path:
         if published:
             published.attach(target)  # only now: the page shows the model's address
             record.outputs["mlflow_model"] = published.model_uri
+        if context.config.report.views:
+            record.outputs["views"] = ", ".join(dashboard(context, context.config.report.views).values())
         record.digest = model.digest
         record.message = f"report of {target.stat().st_size} bytes"
     return target
+
+
+def dashboard(context: RunContext, schema: str) -> dict[str, str]:
+    """Make the SQL views of this experiment's newest run in a schema; return their names by table."""
+    register = context.config.report.register_tables
+    return views(context.spark, context.warehouse, schema, experiment=context.config.name, register=register)
 
 
 def report_path(context: RunContext) -> Path:

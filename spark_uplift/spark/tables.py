@@ -29,9 +29,21 @@ from spark_uplift.spark.session import is_connect
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["ensure", "exists", "latest_keys", "path", "read", "root", "version", "view", "write"]
+__all__ = [
+    "PROPERTY_TABLE",
+    "ensure",
+    "exists",
+    "first_line",
+    "latest_keys",
+    "path",
+    "quote",
+    "read",
+    "root",
+    "version",
+    "write",
+]
 
-_PROPERTY_TABLE = "spark_uplift.table"
+PROPERTY_TABLE = "spark_uplift.table"
 _PROPERTY_VERSION = "spark_uplift.schema_version"
 _STATISTICS = "delta.dataSkippingStatsColumns"
 _REFUSED_IN_NAMES = re.compile(r"[ ,;{}()\n\t=]")  # Delta stores such names only with column mapping
@@ -87,7 +99,7 @@ def exists(spark: SparkSession, warehouse: str | Path, name: str) -> bool:
     except Exception as error:
         if _is_missing(error):
             return False
-        raise TableError(f"The table {location} can't be read: {_first_line(error)}") from error
+        raise TableError(f"The table {location} can't be read: {first_line(error)}") from error
     _check_ours(name, location, {row["key"]: row["value"] for row in rows})
     return True
 
@@ -114,7 +126,7 @@ def ensure(spark: SparkSession, warehouse: str | Path, name: str) -> str:
         # IF NOT EXISTS: of several jobs that get here together, one creates and the others find it.
         spark.sql(
             f"CREATE TABLE IF NOT EXISTS delta.`{location}` ({declared.ddl}) USING delta {cluster}"
-            f"COMMENT '{comment}' TBLPROPERTIES ('{_PROPERTY_TABLE}' = '{name}', "
+            f"COMMENT '{comment}' TBLPROPERTIES ('{PROPERTY_TABLE}' = '{name}', "
             f"'{_PROPERTY_VERSION}' = '{schemas.SCHEMA_VERSION}', {skipping}"
             # Deletion vectors shut out readers that don't know them, and nothing here deletes single rows.
             "'delta.enableDeletionVectors' = 'false')"
@@ -217,7 +229,7 @@ def read(
     location = _require(spark, warehouse, name)
     rows = spark.read.format("delta").load(location)
     for column, value in (where or {}).items():
-        rows = rows.where(F.col(_quote(column)) == F.lit(value))
+        rows = rows.where(F.col(quote(column)) == F.lit(value))
     return rows
 
 
@@ -249,22 +261,6 @@ def latest_keys(spark: SparkSession, warehouse: str | Path, name: str) -> dict[s
     return {str(key): str(value) for key, value in json.loads(written[0]["userMetadata"]).items()}
 
 
-def view(spark: SparkSession, warehouse: str | Path, name: str) -> str:
-    """Create the temporary SQL view ``latest_<name>`` over the newest run's rows, and return its name.
-
-    Raises
-    ------
-    TableError
-        If the table is not there or not ours.
-    """
-    keys = latest_keys(spark, warehouse, name)
-    first = schemas.table(name).keys[0]
-    newest = {first: keys[first]} if first in keys else {}
-    view_name = f"latest_{name}"
-    read(spark, warehouse, name, newest).createOrReplaceTempView(view_name)
-    return view_name
-
-
 def _conform(df: DataFrame, declared: schemas.Table, keys: Mapping[str, str]) -> DataFrame:
     """Order and cast the columns as declared, and fill in the keys."""
     from pyspark.sql import functions as F
@@ -294,7 +290,7 @@ def _conform(df: DataFrame, declared: schemas.Table, keys: Mapping[str, str]) ->
         .alias(column.name)
         for column in declared.columns
     ]
-    return df.select(*selected, *(F.col(_quote(column)) for column in further))
+    return df.select(*selected, *(F.col(quote(column)) for column in further))
 
 
 def _check_keys(declared: schemas.Table, keys: Mapping[str, str], txn: tuple[str, int] | None) -> None:
@@ -312,11 +308,12 @@ def _check_keys(declared: schemas.Table, keys: Mapping[str, str], txn: tuple[str
 
 def _predicate(keys: Mapping[str, str]) -> str:
     escaped = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in keys.items()}
-    return " AND ".join(f"{_quote(key)} = '{value}'" for key, value in escaped.items())
+    return " AND ".join(f"{quote(key)} = '{value}'" for key, value in escaped.items())
 
 
-def _quote(column: str) -> str:
-    return "`" + column.replace("`", "``") + "`"
+def quote(name: str) -> str:
+    """Return a name as SQL quotes it."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _allow_names(spark: SparkSession, location: str, columns: list[str]) -> None:
@@ -333,10 +330,10 @@ def _require(spark: SparkSession, warehouse: str | Path, name: str) -> str:
 
 
 def _check_ours(name: str, location: str, properties: Mapping[str, str]) -> None:
-    if properties.get(_PROPERTY_TABLE) != name:
+    if properties.get(PROPERTY_TABLE) != name:
         raise TableError(
             f"The table at {location} was not made by spark_uplift (it lacks the property "
-            f"{_PROPERTY_TABLE}={name}) and is left alone. Hint: choose another warehouse."
+            f"{PROPERTY_TABLE}={name}) and is left alone. Hint: choose another warehouse."
         )
     found = properties.get(_PROPERTY_VERSION)
     if found != str(schemas.SCHEMA_VERSION):
@@ -377,7 +374,7 @@ def _refused(verb: str, name: str, location: str, error: Exception) -> str:
         hint = " Hint: a column of this name has another type there; choose another warehouse."
     if _DISK_FULL in str(error):
         hint = f" {_DISK_FULL}. The table is as it was. Hint: free space, then run the job again."
-    return f"The table {name!r} can't be {verb} at {location}: {_first_line(error)}{hint}"
+    return f"The table {name!r} can't be {verb} at {location}: {first_line(error)}{hint}"
 
 
 def _is_missing(error: Exception) -> bool:
@@ -395,7 +392,7 @@ def _is_conflict(error: Exception) -> bool:
     return bool(re.search(r"DELTA_CONCURRENT_|Concurrent\w*Exception|ProtocolChangedException", str(error)))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return the sentence of an error without the JVM's stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "[" in line and "]" in line]  # Spark's and Delta's error conditions

@@ -16,8 +16,9 @@ from spark_uplift import __version__, schemas, tracking
 from spark_uplift.core import prediction
 from spark_uplift.core.binning import encode_levels, encode_numeric
 from spark_uplift.learners.forest import UpliftForestModel
+from spark_uplift.pipeline.report import dashboard
 from spark_uplift.pipeline.segments import leaf_column
-from spark_uplift.spark import tables
+from spark_uplift.spark import tables, views
 from tests.e2e.small import (
     ARMS,
     BAD,
@@ -320,5 +321,19 @@ def test_secrets_are_nowhere(finished: Finished) -> None:
 
 
 def test_the_newest_run_has_a_view(spark, finished: Finished) -> None:
-    name = tables.view(spark, finished.context.warehouse, "segments")
+    name = views.latest(spark, finished.context.warehouse, "segments")
     assert spark.table(name).count() == len(finished.tables["segments"])
+
+
+def test_a_dashboard_gets_views_of_the_run(spark, finished: Finished) -> None:
+    spark.sql("CREATE SCHEMA IF NOT EXISTS whole_run")
+    try:
+        made = dashboard(finished.context, "whole_run")
+        assert {"uplift_table", "evaluation_metrics", "evaluation_curves"} <= set(made)
+        for name in ("uplift_table", "evaluation_metrics", "evaluation_curves"):
+            assert spark.table(made[name]).count() == len(finished.tables[name])
+        shown = spark.sql(f"SELECT sum(uplift * units) AS total FROM {made['uplift_table']}").collect()[0]
+        table = finished.tables["uplift_table"]
+        assert shown["total"] == pytest.approx((table["uplift"] * table["n"]).sum(), rel=1e-12)
+    finally:
+        spark.sql("DROP SCHEMA whole_run CASCADE")

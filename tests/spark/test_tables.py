@@ -9,7 +9,7 @@ from pyspark.testing import assertDataFrameEqual
 
 from spark_uplift import schemas
 from spark_uplift.errors import TableError
-from spark_uplift.spark import tables
+from spark_uplift.spark import tables, views
 
 IMPORTANCE = "feature string, method string, importance double, std_error double"
 
@@ -201,7 +201,7 @@ def test_the_view_shows_the_newest_run(spark: SparkSession, warehouse: str) -> N
         tables.write(
             spark, importance_rows(spark, ("age", value)), warehouse, "feature_importance", run_id=run
         )
-    name = tables.view(spark, warehouse, "feature_importance")
+    name = views.latest(spark, warehouse, "feature_importance")
     assert name == "latest_feature_importance"
     assert [(row.run_id, row.importance) for row in spark.sql(f"SELECT * FROM {name}").collect()] == [
         ("r1", 3.0)
