@@ -24,6 +24,7 @@ NAMES = [
     "metrics",
     "policy_value",
     "synthetic",
+    "views",
 ]
 
 
