@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from spark_uplift import __version__
-from spark_uplift.config import RunConfig
+from spark_uplift.config_loading import Whole
 from spark_uplift.errors import TableError
 from spark_uplift.pipeline.context import RunContext
 
@@ -39,7 +39,7 @@ class JobRecord:
     message: str = ""
 
 
-def public_config(config: RunConfig) -> dict[str, Any]:
+def public_config(config: Whole) -> dict[str, Any]:
     """Return the configuration with secrets blotted out: it goes into tables, MLflow and the report."""
 
     def clean(key: str, value: Any) -> Any:
@@ -91,7 +91,7 @@ def _write(context: RunContext, job: str, status: str, started: datetime, record
         "started_at": started,
         "finished_at": datetime.now(timezone.utc),
         "user": _user(),
-        "config": json.dumps(public_config(context.config), sort_keys=True, ensure_ascii=False),
+        "config": json.dumps(public_config(context.settings), sort_keys=True, ensure_ascii=False),
         "code_version": __version__,
         "inputs": {name: public_text(value) for name, value in record.inputs.items()},
         "outputs": {name: public_text(value) for name, value in record.outputs.items()},

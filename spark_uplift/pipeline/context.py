@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from spark_uplift import schemas
 from spark_uplift.config import RunConfig
+from spark_uplift.config_loading import Whole
 from spark_uplift.errors import TableError
 from spark_uplift.spark import tables
 from spark_uplift.spark.session import get_session
@@ -88,6 +89,11 @@ class RunContext:
         """
         sections = {name: type(getattr(self.config, name))() for name in _NOT_IDENTIFYING}
         return self.config.model_copy(update=sections).run_id(self.source.version)
+
+    @property
+    def settings(self) -> Whole:
+        """What the user configured, as the audit trail keeps it."""
+        return self.config
 
     @property
     def warehouse(self) -> str:

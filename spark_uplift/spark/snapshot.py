@@ -23,7 +23,7 @@ from spark_uplift.spark.session import is_connect
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from spark_uplift.config import ScoreConfig
+    from spark_uplift.spark.versions import Place
 
 MAX_FILES = 20_000
 """Of more files the names would make a plan too large to send; they are read as a folder, and looked at in the end."""
@@ -65,15 +65,23 @@ class Snapshot:
             )
 
 
-def open_snapshot(spark: SparkSession, place: ScoreConfig) -> Snapshot:
+def open_snapshot(spark: SparkSession, place: Place, section: str = "score") -> Snapshot:
     """Open a configured list; see `spark_uplift.spark.versions.open_rows`.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    place : Place
+        Has ``path``, ``table`` and ``format``.
+    section : str
+        Name of that section of the configuration, for messages.
 
     Raises
     ------
     DataError
         If there is no such path or table, or Spark can't read it.
     """
-    df, name, version = versions.open_rows(spark, place, section="score")
+    df, name, version = versions.open_rows(spark, place, section)
     kind, _, number = version.partition(":")
     if kind == "delta":
         reader = spark.read.format("delta").option("versionAsOf", number)

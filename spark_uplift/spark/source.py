@@ -181,7 +181,7 @@ def resolve(df: DataFrame, experiment: ExperimentConfig, name: str, version: str
         if (column := getattr(experiment, role)) is not None
     }
     features = _features(experiment.features, roles, schema)
-    faults = _name_faults(schema, features) + _role_faults(roles, features, experiment.categorical)
+    faults = name_faults(schema, features) + _role_faults(roles, features, experiment.categorical)
     wanted = [*roles.values(), *features, *experiment.categorical]
     missing = [column for column in dict.fromkeys(wanted) if column not in schema.names]
     faults += _type_faults(df, roles, [name for name in features if name in schema.names])
@@ -233,7 +233,8 @@ def _features(configured: Sequence[str] | None, roles: dict[str, str], schema: S
     return [name for name in schema.names if name not in roles.values()]
 
 
-def _name_faults(schema: StructType, features: Sequence[str]) -> list[str]:
+def name_faults(schema: StructType, features: Sequence[str]) -> list[str]:
+    """Return what is wrong with the names of features, and of the columns around them."""
     reserved = {*schemas.table("training_view").column_names, *OUTPUT_COLUMNS}
     faults = []
     for name in features:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
 from pyspark.sql import functions as F
@@ -22,22 +22,32 @@ from spark_uplift.spark.session import is_connect
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from spark_uplift.config import ExperimentConfig, ScoreConfig
+
+class Place(Protocol):
+    """Where rows lie: a section of a configuration."""
+
+    @property
+    def path(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def table(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def format(self) -> str: ...  # noqa: D102
+
 
 HASHED_BYTES = 256 * 2**20
 """Local files up to this size in all are hashed by content, so that a copy has the same version; reading more
 would take longer than the job, and names, sizes and times of change have to do."""
 
 
-def open_rows(
-    spark: SparkSession, place: ExperimentConfig | ScoreConfig, section: str = "experiment"
-) -> tuple[DataFrame, str, str]:
+def open_rows(spark: SparkSession, place: Place, section: str = "experiment") -> tuple[DataFrame, str, str]:
     """Return (rows, name, version) of the configured dataset, path or table.
 
     Parameters
     ----------
     spark : SparkSession
-    place : ExperimentConfig or ScoreConfig
+    place : Place
         Has ``path``, ``format`` and ``table``; an experiment may have ``dataset``.
     section : str
         Name of that section of the configuration, for messages.

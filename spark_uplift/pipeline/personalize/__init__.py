@@ -1,0 +1,1 @@
+"""Personalization tests: start a test, learn from it, send each his own, measure what that gained."""
