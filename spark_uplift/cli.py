@@ -11,11 +11,13 @@ import os
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 
+from spark_uplift import cli_personalize
+from spark_uplift.cli_options import AsJson, Conf, DryRun, Set, console_for_output
 from spark_uplift.config import RunConfig, load_config
 from spark_uplift.errors import SparkUpliftError
 
@@ -27,24 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(cli_personalize.app, name="personalize")
+
 _DEMO = "randhie.yaml"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_LOG_WIDTH, _LEAST_WIDTH = 120, 40  # columns
-
-Conf = Annotated[Path, typer.Option("--conf", help="Configuration of the run, a YAML file.")]
-Set = Annotated[
-    list[str], typer.Option("--set", help="Override one value: section.key=value. May be repeated.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; read and write nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON: run id, report, model.")]
-
-
-def _console() -> Console:
-    if sys.stdout.isatty():
-        return Console()
-    # A log has no width of its own; tables must not be folded to 80 columns there.
-    width = os.environ.get("COLUMNS", "")
-    return Console(width=max(int(width), _LEAST_WIDTH) if width.isdecimal() else _LOG_WIDTH)
 
 
 def _execute(config: RunConfig, names: tuple[str, ...] | None, dry_run: bool, as_json: bool) -> None:
@@ -52,7 +40,7 @@ def _execute(config: RunConfig, names: tuple[str, ...] | None, dry_run: bool, as
     from spark_uplift.pipeline import run as use_case
     from spark_uplift.terminal import TerminalProgress, plan_table
 
-    console = _console()
+    console = console_for_output()
     if dry_run:
         console.print(plan_table(use_case.plan(config, names)))
         return

@@ -32,22 +32,22 @@ class TerminalProgress:
         self._name, self._started = name, time.monotonic()
         self._console.print(f"[bold]{escape(name):<9}[/bold] {escape(text)}", highlight=False)
 
-    def advance(self, done: int, total: int, seconds: float) -> None:
-        """Say how many trees are done."""
+    def advance(self, done: int, total: int, seconds: float, parts: str = "trees") -> None:
+        """Say how many parts are done."""
         left = seconds / done * (total - done) if done else 0.0
         times = f"{seconds:.0f} s, about {left:.0f} s left"
         if not self._console.is_terminal:
-            self._console.print(f"          {done} of {total} trees, {times}", highlight=False)
+            self._console.print(f"          {done} of {total} {parts}, {times}", highlight=False)
             return
         if self._bar is None:
             columns = (
                 TextColumn("         "),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("trees, {task.fields[times]}"),
+                TextColumn("{task.fields[parts]}, {task.fields[times]}"),
             )
             self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("trees", total=total, times=times)
+            self._task = self._bar.add_task(parts, total=total, times=times, parts=parts)
             self._bar.start()
         self._bar.update(self._task, completed=done, times=times, refresh=True)
         if done >= total:

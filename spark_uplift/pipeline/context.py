@@ -32,8 +32,8 @@ class Progress(Protocol):
     def step(self, name: str, text: str) -> None:
         """Say that a step begins."""
 
-    def advance(self, done: int, total: int, seconds: float) -> None:
-        """Say how far the step is: parts done, parts in all, seconds so far."""
+    def advance(self, done: int, total: int, seconds: float, parts: str = "trees") -> None:
+        """Say how far the step is: parts done, parts in all, seconds so far, and what the parts are."""
 
     def done(self, text: str) -> None:
         """Say what the step came to."""
@@ -46,10 +46,10 @@ class LogProgress:
         """Log that a step begins."""
         _LOG.info("%s: %s", name, text)
 
-    def advance(self, done: int, total: int, seconds: float) -> None:
+    def advance(self, done: int, total: int, seconds: float, parts: str = "trees") -> None:
         """Log how far the step is, and when it should end."""
         left = seconds / done * (total - done) if done else float("nan")
-        _LOG.info("%d of %d trees, %.0f s so far, about %.0f s left", done, total, seconds, left)
+        _LOG.info("%d of %d %s, %.0f s so far, about %.0f s left", done, total, parts, seconds, left)
 
     def done(self, text: str) -> None:
         """Log what the step came to."""

@@ -183,9 +183,7 @@ def write(
     rows = _conform(df, declared, keys)
     location = ensure(spark, warehouse, name)
     writer = rows.write.format("delta").option("userMetadata", json.dumps(keys, sort_keys=True))
-    writer = writer.option(
-        "mergeSchema", "true"
-    )  # a table of an earlier release gains the columns declared since
+    writer = writer.option("mergeSchema", "true")  # new columns reach older tables
     if declared.open_schema:
         _allow_names(spark, location, rows.columns)
     if txn is None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from spark_uplift import cli
+from spark_uplift.cli_options import console_for_output
 from spark_uplift.errors import (
     CheckFailedError,
     ColumnNotFoundError,
@@ -25,6 +26,7 @@ from spark_uplift.errors import (
 )
 from spark_uplift.pipeline import context as contexts
 from spark_uplift.pipeline import run as use_case
+from spark_uplift.pipeline.personalize import run as campaign
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = ("check", "prepare", "train", "evaluate", "score", "report")
@@ -291,7 +293,7 @@ def test_help_names_every_verb(capsys) -> None:
 @pytest.mark.parametrize(("columns", "width"), [("", 120), ("200", 200), ("3", 40), ("wide", 120)])
 def test_the_width_of_a_log(monkeypatch, columns: str, width: int) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    assert cli._console().width == width
+    assert console_for_output().width == width
 
 
 def test_an_unknown_log_level_is_no_crash(monkeypatch, no_spark, capsys, conf: Path) -> None:
@@ -321,11 +323,11 @@ def test_a_job_a_step_and_no_others() -> None:
     commands: list[Callable[..., Any]] = [command.callback for command in cli.app.registered_commands]  # type: ignore[misc]
     assert len(commands) == len(VERBS) + 2
     jobs = {path.stem for path in (ROOT / "jobs").glob("*.py")}
-    assert jobs == {"run", *VERBS}
+    assert jobs == {"run", "personalize", *VERBS}
 
 
 def test_the_plan_names_what_every_step_writes() -> None:
     from spark_uplift import schemas
 
-    written = {name for step in use_case.STEPS for name in step.writes}
+    written = {name for step in (*use_case.STEPS, *campaign.STEPS) for name in step.writes}
     assert {name for name in schemas.TABLES if name != "job_runs"} <= written

@@ -112,6 +112,7 @@ def _first_fault(error: ValueError) -> str:
 def _with_folds(context: CampaignContext, rows: DataFrame) -> DataFrame:
     """Return the rows with ``fold`` and the doubly robust score of each arm, the first arm's first."""
     from pyspark.sql import functions as F
+
     source, folds = context.source, context.campaign.learn.folds
     fold = F.floor(fraction(context, "fold") * F.lit(folds)).cast("int")
     scored = doubly_robust(
@@ -172,7 +173,7 @@ def _valued(context: CampaignContext, folded: DataFrame, candidates: list[dict[s
             )
             unseen = learner.fit(seen).transform(unseen)
             done += 1
-            context.progress.advance(done, folds * len(candidates), time.monotonic() - started)
+            context.progress.advance(done, folds * len(candidates), time.monotonic() - started, "models")
         parts.append(
             unseen.select(
                 "fold",
@@ -289,6 +290,7 @@ def _facts(
         "gain": repr(choice.gain.value),
         "gain_lower": repr(choice.gain.lower),
         "gain_upper": repr(choice.gain.upper),
+        "outcome_kind": str(model.forest.training["outcome"]),
         "recipients_version": begun["recipients_version"],
     }
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from spark_uplift.config_campaign import CampaignConfig
+from spark_uplift.pipeline.audit import public_text
 from spark_uplift.pipeline.personalize.context import CampaignContext
 from spark_uplift.pipeline.personalize.learn import learn
 from spark_uplift.pipeline.personalize.measure import measure
@@ -37,7 +39,12 @@ class CampaignStep:
 
 
 STEPS: tuple[CampaignStep, ...] = (
-    CampaignStep("start", "draw the test and log the propensities", ("assignments", "campaign_features"), start),
+    CampaignStep(
+        "start",
+        "draw the test and log the propensities",
+        ("assignments", "campaign_features", "campaigns"),
+        start,
+    ),
     CampaignStep(
         "learn",
         "choose a model, and decide whether personalisation pays",
@@ -57,3 +64,20 @@ def run_campaign_step(context: CampaignContext, name: str) -> Any:
     write_page(context)
     context.progress.done(step.name)
     return result
+
+
+def plan(config: CampaignConfig, name: str) -> list[dict[str, str]]:
+    """Return what a step would do; nothing is read or written."""
+    wanted, test, learn_, kept = config.recipients, config.test, config.learn, config.send
+    size = (
+        f"{test.share:.0%} of them" if test.share else f"as many as find an effect of {test.minimum_effect:g}"
+    )
+    source = public_text(str(wanted.path or wanted.table))
+    detail = {
+        "start": f"recipients: {source}; test {size}; arms {', '.join(config.arms)}",
+        "learn": f"{len(learn_.candidates)} candidates, {learn_.folds} folds, {learn_.level:.0%} intervals",
+        "send": f"recipients: {source}; {kept.no_send:.0%} no send, {kept.single:.0%} the best single arm",
+        "measure": "gain over the best single arm and over no send",
+    }
+    step = next(step for step in STEPS if step.name == name)
+    return [{"step": name, "what": detail[name], "writes": ", ".join(step.writes)}]

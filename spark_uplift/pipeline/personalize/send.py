@@ -123,7 +123,9 @@ def _planned(context: CampaignContext, left: DataFrame, learnt: dict[str, str]) 
     advised = F.get(names, best_arm(context, model.value("upliftCol")))
     bins = model.forest.features
     features = feature_columns(left, [b.name for b in bins], {b.name for b in bins if b.categorical})
-    scored: DataFrame = model.transform(left.select("unit_id", *features)).withColumn("__recommended", advised)
+    scored: DataFrame = model.transform(left.select("unit_id", *features)).withColumn(
+        "__recommended", advised
+    )
     shares = groups(context, learnt["decision"])
     place = fraction(context, SEND)
     group, end = F.lit(shares[-1][0]), 0.0

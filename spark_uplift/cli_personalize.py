@@ -1,0 +1,61 @@
+"""The commands of personalization tests: ``spark-uplift personalize start | learn | send | measure``."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from spark_uplift.cli_options import AsJson, Conf, DryRun, Set, console_for_output
+from spark_uplift.config_campaign import CampaignConfig, load_campaign
+
+app = typer.Typer(
+    help="Personalization tests: start a test, learn from it, send each his own, measure the gain.",
+    no_args_is_help=True,
+)
+
+
+def _execute(config: CampaignConfig, name: str, dry_run: bool, as_json: bool) -> None:
+    from spark_uplift.pipeline.personalize import run
+    from spark_uplift.terminal import TerminalProgress, plan_table
+
+    console = console_for_output()
+    if dry_run:
+        console.print(plan_table(run.plan(config, name)))
+        return
+    from spark_uplift.pipeline.audit import public_text
+    from spark_uplift.pipeline.personalize.context import open_campaign
+    from spark_uplift.pipeline.personalize.page import page_path
+
+    progress = TerminalProgress(console)
+    try:
+        context = open_campaign(config, progress)
+        line = f"campaign {context.run_id}, warehouse {public_text(config.warehouse)}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        run.run_campaign_step(context, name)
+    finally:
+        progress.close()
+    done = next(row for row in context.small_rows("job_runs") if row["job"] == f"personalize {name}")
+    page = page_path(context)
+    console.print(done["message"], highlight=False, markup=False, soft_wrap=True)
+    console.print(f"page          {page}", highlight=False, markup=False, soft_wrap=True)
+    if as_json:
+        found = {"run_id": context.run_id, "warehouse": public_text(config.warehouse), "page": str(page)}
+        print(json.dumps({**found, "message": done["message"], "digest": done["digest"]}))
+
+
+def _add_step(name: str, text: str) -> None:
+    def command(conf: Conf, set_: Set = [], dry_run: DryRun = False, as_json: AsJson = False) -> None:  # noqa: B006
+        _execute(load_campaign(conf, set_), name, dry_run, as_json)
+
+    command.__doc__ = text
+    app.command(name)(command)
+
+
+for _name, _text in (
+    ("start", "Draw the test among the recipients, by hash, and log the propensities."),
+    ("learn", "Check the test, choose a model, and decide whether personalisation pays."),
+    ("send", "Give each remaining recipient an arm, and keep groups apart to measure the gain."),
+    ("measure", "Measure what the send gained over the best single arm and over no send."),
+):
+    _add_step(_name, _text)
