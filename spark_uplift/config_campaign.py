@@ -84,7 +84,7 @@ class LearnConfig(Section):
         ({"criterion": "gradient"}, {"criterion": "gradient", "shrinkage": 2000.0}, {"criterion": "ed"}),
         description="Settings of `forest` to try, each a mapping.",
     )
-    folds: int = Field(5, ge=2, le=20, description="Folds of the cross-validation.")
+    folds: int = Field(5, ge=2, le=20, description="Folds; models of a fold are fitted on all earlier ones.")
     level: Share = Field(0.95, description="Coverage of the intervals.")
 
 

@@ -9,20 +9,20 @@ from typing import Any
 from markupsafe import Markup
 
 from spark_uplift import __version__
-from spark_uplift.report import results, sections
+from spark_uplift.report import sections
 from spark_uplift.report.build import _environment, _resource
 from spark_uplift.report.figure import ARM_COLOURS, DARK, POLICY_COLOUR
 from spark_uplift.report.format import MISSING, Estimate, Scale, count, date, interval, percent, plain
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
-from spark_uplift.report.results import Ruler
+from spark_uplift.report.segments import Ruler, segments_view
 
 __all__ = ["CampaignInputs", "render_campaign"]
 
 View = dict[str, Any]
 _TOLD = 3
 _NAMES = {
-    "personalised": "each recipient his own",
-    "single": "the best single arm",
+    "personalised": "an arm for each recipient",
+    "single": "the best single arm for all",
     "no_send": "no send",
 }
 
@@ -89,13 +89,13 @@ def render_campaign(inputs: CampaignInputs) -> str:
         "css": Markup(_resource("templates/report.css")),
         "palette": [(colour, DARK[colour]) for colour in (*ARM_COLOURS, POLICY_COLOUR)],
         "scale": scale,
-        "money": inputs.currency or ("money" if inputs.worth else scale.unit),
+        "money": _unit_of_money(inputs),
         "headline": _headline(inputs),
         "sentences": _sentences(inputs, scale),
         "facts": _facts(inputs),
         "checks": sections.checks_view(page),
         "policies": _policies(inputs),
-        "segments": results.segments_view(page, scale),
+        "segments": segments_view(page, scale),
         "sent": _sent(inputs),
         "gains": _gains(inputs, scale),
         "steps": [(row["step"], date(row["done_at"]), row["message"]) for row in inputs.steps],
@@ -123,17 +123,24 @@ def _headline(inputs: CampaignInputs) -> str:
     text = _money(inputs, gain)
     if learnt["decision"] == "personalised":
         everybody = f"giving everybody \u201c{learnt['single']}\u201d"
-        return f"Give each recipient his own: {text} per 1,000 recipients over {everybody}."
+        return f"Give each recipient an arm of their own: {text} per 1,000 recipients over {everybody}."
     return (
-        f"Give everybody \u201c{learnt['single']}\u201d: that giving each his own would gain more is not proven "
+        f"Give everybody \u201c{learnt['single']}\u201d: that an arm for each recipient would gain more is not proven "
         f"({text} per 1,000 recipients)."
     )
 
 
 def _money(inputs: CampaignInputs, gain: Estimate) -> str:
-    unit = inputs.currency or ("" if inputs.worth else str(inputs.outcome.get("unit") or ""))
+    unit = _unit_of_money(inputs)
     value = plain(None if gain.value is None else gain.value * 1000, sign=True)
-    return f"{value}{' ' if unit else ''}{unit} ({percent(inputs.level)} interval {_ends(gain, 1000)})"
+    return f"{value} {unit} ({percent(inputs.level)} interval {_ends(gain, 1000)})"
+
+
+def _unit_of_money(inputs: CampaignInputs) -> str:
+    """Return what net values count: money, or outcomes where nobody said what they are worth."""
+    if inputs.currency:
+        return inputs.currency
+    return "units of money" if inputs.worth else str(inputs.outcome.get("unit") or "units of outcome")
 
 
 def _ends(estimate: Estimate, times: float, decimals: int | None = None) -> str:
@@ -144,7 +151,7 @@ def _ends(estimate: Estimate, times: float, decimals: int | None = None) -> str:
 def _sentences(inputs: CampaignInputs, scale: Scale) -> list[str]:
     """Say what was measured, and for whom which arm does how much, in plain words."""
     told = []
-    for row in inputs.results:
+    for row in _in_order(inputs.results):
         gain = Estimate.of(row["net"], row["net_lower"], row["net_upper"])
         told.append(
             f"Measured in the send: {_NAMES[row['treated_as']]} against {_NAMES[row['against']]}: "
@@ -216,6 +223,12 @@ def _policies(inputs: CampaignInputs) -> View:
     return {"lines": lines}
 
 
+def _in_order(rows: Rows) -> list[Row]:
+    """Return the comparisons, the one that the campaign was made for first."""
+    names = list(_NAMES)
+    return sorted(rows, key=lambda row: (names.index(row["treated_as"]), names.index(row["against"])))
+
+
 def _sent(inputs: CampaignInputs) -> list[View]:
     sent = _facts_of(inputs, "send")
     total = int(sent.get("sent", 0))
@@ -233,7 +246,7 @@ def _sent(inputs: CampaignInputs) -> list[View]:
 
 def _gains(inputs: CampaignInputs, scale: Scale) -> list[View]:
     lines = []
-    for row in inputs.results:
+    for row in _in_order(inputs.results):
         net = Estimate.of(row["total"], row["total_lower"], row["total_upper"])
         gain = Estimate.of(row["gain"], row["lower"], row["upper"])
         lines.append(

@@ -158,7 +158,10 @@ def best_arm(context: CampaignContext, uplift: str) -> Column:
 
 
 def _valued(context: CampaignContext, folded: DataFrame, candidates: list[dict[str, Any]]) -> DataFrame:
-    """Return, for each unit, the scores of all arms and each candidate's choice by models that have not seen it."""
+    """Return, for each unit, the scores of all arms, and each candidate's choice by models of earlier folds.
+
+    Units of the first fold have no choices: nothing comes before them.
+    """
     from pyspark.sql import functions as F
 
     arms, folds = arms_in_order(context), context.campaign.learn.folds
@@ -166,19 +169,24 @@ def _valued(context: CampaignContext, folded: DataFrame, candidates: list[dict[s
     done = 0
     started = time.monotonic()
     for fold in range(folds):
-        seen, unseen = folded.where(F.col("fold") != fold), folded.where(F.col("fold") == fold)
-        for number, settings in enumerate(candidates):
+        seen, unseen = folded.where(F.col("fold") < fold), folded.where(F.col("fold") == fold)
+        for number, settings in enumerate(candidates if fold else []):
             learner = estimator(context, **settings).setParams(
                 upliftCol=f"__u{number}", recommendedCol=f"__r{number}"
             )
             unseen = learner.fit(seen).transform(unseen)
             done += 1
-            context.progress.advance(done, folds * len(candidates), time.monotonic() - started, "models")
+            context.progress.advance(
+                done, (folds - 1) * len(candidates), time.monotonic() - started, "models"
+            )
         parts.append(
             unseen.select(
                 "fold",
                 *(net_score(context, "dr_value", a).alias(f"a{a}") for a in range(len(arms))),
-                *(best_arm(context, f"__u{c}").alias(f"c{c}") for c in range(len(candidates))),
+                *(
+                    (best_arm(context, f"__u{c}") if fold else F.lit(0)).alias(f"c{c}")
+                    for c in range(len(candidates))
+                ),
             )
         )
     whole = parts[0]
