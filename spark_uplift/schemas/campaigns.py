@@ -40,13 +40,13 @@ policy | STRING | personalised, single, candidate 1, 2, … or all: and an arm
 settings | STRING | Settings of a candidate's forest as JSON; null for others
 value | DOUBLE | Mean outcome times its worth, less costs, if everybody is treated by the policy [money per recipient]
 std_error | DOUBLE | Standard error of value
-lower | DOUBLE | Lower end of the interval of value
-upper | DOUBLE | Upper end of the interval of value
+lower | DOUBLE | Lower end of the interval of value [money per recipient]
+upper | DOUBLE | Upper end of the interval of value [money per recipient]
 against | STRING | Policy that it is compared with on the same recipients
 difference | DOUBLE | Value less that of `against` [money per recipient]
-difference_lower | DOUBLE | Lower end of its interval
-difference_upper | DOUBLE | Upper end of its interval
-p_value | DOUBLE | Two-sided, of no difference
+difference_lower | DOUBLE | Lower end of its interval [money per recipient]
+difference_upper | DOUBLE | Upper end of its interval [money per recipient]
+p_value | DOUBLE | Two-sided, of no difference [0-1]
 level | DOUBLE | Coverage of the intervals [0-1]
 n | BIGINT | Recipients of the test behind the number
 chosen | BOOLEAN | Whether the remaining recipients are treated so
@@ -65,14 +65,14 @@ n | BIGINT | Recipients of the group
 n_against | BIGINT | Recipients of the other group
 share_compared | DOUBLE | Share of the recipients whom the two treat differently; only they can differ [0-1]
 gain | DOUBLE | Outcome gained per recipient [outcome]
-lower | DOUBLE | Lower end of the interval of gain
-upper | DOUBLE | Upper end of the interval of gain
+lower | DOUBLE | Lower end of the interval of gain [outcome]
+upper | DOUBLE | Upper end of the interval of gain [outcome]
 net | DOUBLE | The same in money, costs taken off [money per recipient]
-net_lower | DOUBLE | Lower end of the interval of net
-net_upper | DOUBLE | Upper end of the interval of net
+net_lower | DOUBLE | Lower end of the interval of net [money per recipient]
+net_upper | DOUBLE | Upper end of the interval of net [money per recipient]
 total | DOUBLE | net times the recipients of the first group [money]
-total_lower | DOUBLE | Lower end of the interval of total
-total_upper | DOUBLE | Upper end of the interval of total
+total_lower | DOUBLE | Lower end of the interval of total [money]
+total_upper | DOUBLE | Upper end of the interval of total [money]
 level | DOUBLE | Coverage of the intervals [0-1]
 """,
         keys="run_id comparison",
