@@ -24,7 +24,7 @@ def _sources_digest() -> str:
     """
     digest = hashlib.sha256()
     package = Path(__file__).resolve().parent.parent
-    for folder in ("core", "criteria", "metrics"):
+    for folder in ("core", "criteria", "metrics", "policy"):
         for source in sorted((package / folder).rglob("*.py")):
             digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
