@@ -16,6 +16,7 @@ NAMES = [
     "UpliftTree",
     "__version__",
     "datasets",
+    "decide",
     "doubly_robust",
     "evaluate",
     "get_session",
