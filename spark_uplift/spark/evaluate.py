@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from spark_uplift import schemas
 from spark_uplift.errors import DataError, bad_value
+from spark_uplift.metrics.curves import Curve
 from spark_uplift.metrics.pair import Pair
 from spark_uplift.metrics.registry import Metric
+from spark_uplift.metrics.replicates import INTERVALS
 from spark_uplift.metrics.tables import (
     Columns,
     curve_columns,
@@ -21,9 +23,10 @@ from spark_uplift.metrics.tables import (
     reported_metrics,
     uplift_columns,
 )
+from spark_uplift.spark.evaluate_bins import EXACT_POINTS, FINE_BINS
 from spark_uplift.spark.evaluate_input import ScoredColumns, prepare
-from spark_uplift.spark.evaluate_passes import EXACT_POINTS, FINE_BINS, View, base_curves, views_of
-from spark_uplift.spark.evaluate_replicates import replicate_curves
+from spark_uplift.spark.evaluate_passes import Draws, measure
+from spark_uplift.spark.evaluate_views import View, views_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -73,9 +76,11 @@ def evaluate(
     treatmentNames: Sequence[str] | None = None,
     weightCol: str | None = None,
     propensityCol: str | None = None,
+    drCol: str | None = None,
     idCol: str | None = None,
     clusterCol: str | None = None,
     bootstrap: int = 200,
+    intervals: str = "poisson",
     level: float = 0.95,
     buckets: int = 10,
     seed: int = 1,
@@ -89,14 +94,18 @@ def evaluate(
     counts only where it got the arm recommended for it, with weight 1 / P(arm), control rows with 1 /
     P(control); P is the arm's share, or the logged propensity.
 
-    Ties are never broken. Standard errors and bands come from a Poisson bootstrap keyed by unit (or cluster):
-    the numbers are the same for any partitioning and order of the rows. The average effect has its analytic
-    interval where rows are independent and propensities not logged.
+    With `drCol` effects are means of doubly robust scores (as `doubly_robust` makes them) wherever a metric averages
+    scores: AUTOC, QINI, calibration, gains, the qini, uplift and toc curves and the buckets' uplift. Every row then
+    counts for every arm, and propensities may be unequal or estimated. Styles of raw arms stay as they are.
+
+    Ties are never broken. Standard errors and bands come from a bootstrap keyed by unit (or cluster), the numbers
+    are the same for any partitioning and order of the rows. The average effect has its analytic interval where rows
+    are independent and propensities not logged. Buckets have intervals that hold in small groups.
 
     Parameters
     ----------
     scored : DataFrame
-        Rows with arm, outcome and score; read several times, and kept between the passes where Spark can.
+        Rows with arm, outcome and score; read once where Spark can keep them, else once a pass.
     treatmentCol, labelCol : str
         Columns of the arm (compared as text) and of the outcome (a number, or a boolean).
     controlName : str
@@ -111,10 +120,14 @@ def evaluate(
         Weights, 0 or more.
     propensityCol : str, optional
         Logged probability, in (0, 1], of the arm that the row got.
+    drCol : str, optional
+        ``array<double>`` with a doubly robust score for each treatment; a number will do for one treatment.
     idCol, clusterCol : str, optional
         Unit, and cluster that is resampled as a whole. Without both, the row's content stands for the unit.
     bootstrap : int
         Replicates; 0 leaves intervals null but for differences in means.
+    intervals : {"poisson", "half_sample"}
+        How a replicate counts units: Poisson(1) times, or in or out with probability 1/2 (as grf does for RATE).
     level : float
         Coverage of the intervals, in (0, 1).
     buckets : int
@@ -143,7 +156,7 @@ def evaluate(
     UserWarning
         All scores of an arm are equal: its ranking metrics are 0.
     """
-    _check_parameters(bootstrap, level, buckets, exactPoints, fineBins)
+    check_parameters("evaluate", bootstrap, intervals, level, buckets, exactPoints, fineBins)
     columns = ScoredColumns(
         treatment=treatmentCol,
         control=str(controlName),
@@ -155,24 +168,64 @@ def evaluate(
         propensity=propensityCol,
         unit=idCol,
         cluster=clusterCol,
+        dr=drCol,
     )
     with prepare(scored, columns) as prepared:
         views = views_of(prepared, arm)
-        curves = base_curves(prepared, views, exactPoints, fineBins)
-        copies = replicate_curves(prepared, views, curves, seed=seed, count=bootstrap) if bootstrap else []
-    pairs = [Pair.of(curve) for curve in curves]
-    replicates = [Pair.of(copy) for copy in copies] if copies else [None for _ in pairs]
-    _warn_of_equal_scores(views, pairs)
-    named = [(view.name, pair, drawn) for view, pair, drawn in zip(views, pairs, replicates, strict=True)]
-    if arm is None and len(named) == 1:
-        named.append(("*", *named[0][1:]))  # the only arm is everybody's best one
-    independent = clusterCol is None and propensityCol is None
-    return _result(scored.sparkSession, named, level, buckets, independent)
+        draws = Draws(bootstrap, seed, intervals)
+        measured = Measured.of(views, *measure(prepared, views, draws, exactPoints, fineBins))
+    warn_of_equal_scores(measured)
+    independent = clusterCol is None and (propensityCol is None or drCol is not None)
+    return _result(scored.sparkSession, measured, level, buckets, independent)
 
 
-def _check_parameters(bootstrap: int, level: float, buckets: int, exact_points: int, fine_bins: int) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one model: name of each arm, its curve and its replicates.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Arms, then ``"*"`` for the policy.
+    pairs : tuple of Pair
+        Their curves.
+    replicates : tuple of Pair or None
+        Their replicates; None without any.
+    """
+
+    names: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    replicates: tuple[Pair | None, ...]
+
+    @classmethod
+    def of(cls, views: Sequence[View], curves: Sequence[Curve], copies: Sequence[Curve]) -> Measured:
+        """Take the views of one model; the only arm of an experiment is the policy too."""
+        names = [view.name for view in views]
+        pairs = [Pair.of(curve) for curve in curves]
+        replicates: list[Pair | None] = [Pair.of(copy) for copy in copies] or [None for _ in pairs]
+        if views[0].alone:
+            names, pairs, replicates = [*names, "*"], pairs * 2, replicates * 2
+        return cls(tuple(names), tuple(pairs), tuple(replicates))
+
+
+def check_parameters(
+    owner: str,
+    bootstrap: int,
+    intervals: str,
+    level: float,
+    buckets: int,
+    exact_points: int,
+    fine_bins: int,
+) -> None:
+    """Check what `owner` was called with.
+
+    Raises
+    ------
+    DataError
+        All bad parameters together.
+    """
     faults = [
-        bad_value(name, "evaluate", f"an int of at least {least}", value)
+        bad_value(name, owner, f"an int of at least {least}", value)
         for name, value, least in (
             ("bootstrap", bootstrap, 0),
             ("buckets", buckets, 1),
@@ -183,10 +236,12 @@ def _check_parameters(bootstrap: int, level: float, buckets: int, exact_points: 
     ]
     if bootstrap == 1:
         faults.append(
-            bad_value("bootstrap", "evaluate", "0, or at least 2: one replicate has no spread", bootstrap)
+            bad_value("bootstrap", owner, "0, or at least 2: one replicate has no spread", bootstrap)
         )
     if not 0.0 < level < 1.0:
-        faults.append(bad_value("level", "evaluate", "a float in the range (0, 1)", level))
+        faults.append(bad_value("level", owner, "a float in the range (0, 1)", level))
+    if intervals not in INTERVALS:
+        faults.append(bad_value("intervals", owner, f"one of {list(INTERVALS)}", intervals))
     if faults:
         raise DataError(faults)
 
@@ -210,17 +265,17 @@ def evaluate_metric(scored: DataFrame, columns: ScoredColumns, metric: Metric) -
     """
     with prepare(scored, columns) as prepared:
         views = views_of(prepared, columns.arm)
-        curves = base_curves(prepared, views, EXACT_POINTS, FINE_BINS)
+        curves, _ = measure(prepared, views, Draws(0), EXACT_POINTS, FINE_BINS)
     pair = Pair.of(curves[-1])  # the policy comes last
-    _warn_of_equal_scores(views[-1:], [pair])
+    warn_of_equal_scores(Measured((views[-1].name,), (pair,), (None,)))
     return float(metric.compute(pair))
 
 
-def _warn_of_equal_scores(views: Sequence[View], pairs: Sequence[Pair]) -> None:
-    """Warn of views whose rows all have the same score."""
-    for view, pair in zip(views, pairs, strict=True):
+def warn_of_equal_scores(measured: Measured) -> None:
+    """Warn of arms whose rows all have the same score."""
+    for name, pair in zip(measured.names, measured.pairs, strict=True):
         if pair.low.shape[0] == 1 and pair.low[0] == pair.high[0]:
-            what = "policy" if view.name == "*" else f"arm {view.name!r}"
+            what = "policy" if name == "*" else f"arm {name!r}"
             warnings.warn(
                 f"All scores of the {what} are equal ({pair.low[0]:g}): they rank nobody, "
                 "and AUTOC and QINI are 0.",
@@ -230,34 +285,34 @@ def _warn_of_equal_scores(views: Sequence[View], pairs: Sequence[Pair]) -> None:
 
 
 def _result(
-    spark: SparkSession,
-    named: Sequence[tuple[str, Pair, Pair | None]],
-    level: float,
-    buckets: int,
-    independent: bool,
+    spark: SparkSession, measured: Measured, level: float, buckets: int, independent: bool
 ) -> EvaluationResult:
-    metrics: list[Metric] = reported_metrics()
+    metrics = reported_metrics(dr=measured.pairs[0].dr is not None)
     tables: dict[str, list[Columns]] = {"evaluation_metrics": [], "uplift_table": [], "evaluation_curves": []}
-    for name, pair, drawn in named:
+    for name, pair, drawn in zip(measured.names, measured.pairs, measured.replicates, strict=True):
         # In the policy view rows have weights 1/share, estimated: its spread is left to the bootstrap.
-        analytic = independent and name != "*"
+        analytic = independent and (name != "*" or pair.dr is not None)
         for table, columns in (
             ("evaluation_metrics", metric_columns(pair, drawn, level, metrics, independent=analytic)),
             ("uplift_table", uplift_columns(pair, buckets, level)),
             ("evaluation_curves", curve_columns(pair, drawn, level)),
         ):
-            rows = len(next(iter(columns.values())))
-            tables[table].append({"arm": [name] * rows, **columns})
-    frames = {table: _frame(spark, table, parts) for table, parts in tables.items()}
+            tables[table].append(of_arm(name, columns))
+    frames = {table: small_frame(spark, table, parts) for table, parts in tables.items()}
     return EvaluationResult(
         metrics=frames["evaluation_metrics"],
         uplift_table=frames["uplift_table"],
         curves=frames["evaluation_curves"],
-        exact=all(pair.exact for _, pair, _ in named),
+        exact=all(pair.exact for pair in measured.pairs),
     )
 
 
-def _frame(spark: SparkSession, table: str, parts: Sequence[Columns]) -> DataFrame:
+def of_arm(name: str, columns: Columns) -> Columns:
+    """Return the columns with the arm's name before them."""
+    return {"arm": [name] * len(next(iter(columns.values()))), **columns}
+
+
+def small_frame(spark: SparkSession, table: str, parts: Sequence[Columns]) -> DataFrame:
     """Return columns as a DataFrame with the declared names, order and types; NaN becomes null."""
     declared = [column for column in schemas.table(table).columns if column.name not in _RUN_COLUMNS]
     arrays, ddl = [], []

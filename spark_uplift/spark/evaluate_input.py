@@ -1,12 +1,8 @@
-"""What an evaluation reads: the user's scored rows as a frame of fixed names, checked in one pass.
-
-The frame has the columns ``label string, y, w, e double, unit bigint`` and the scores ``s0, s1, … double``;
-`Prepared.coded` adds ``arm int`` (0 control, k the k-th treatment) and, with several scores, ``top double``
-(the largest) and ``best int`` (its arm, the first of equal ones).
-"""
+"""What an evaluation reads: the user's scored rows, checked and packed in one pass (evaluate_blocks.py)."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spark_uplift.errors import ColumnNotFoundError, DataError, bad_value, nearest
+from spark_uplift.spark.batches import unmeasured_batches
 from spark_uplift.spark.columns import Columns, column, is_number, unit_hash
+from spark_uplift.spark.evaluate_blocks import BLOCKS_DDL, BOUNDS, Layout, Summary, make_packer, merged
+from spark_uplift.spark.keep import refusal
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, Row
+    from pyspark.sql import Column, DataFrame
 
 __all__ = ["Prepared", "ScoredColumns", "prepare"]
 
@@ -40,6 +39,12 @@ class ScoredColumns:
         Treatments in the order of the scores; None: the arms in the data, sorted.
     weight, propensity, unit, cluster : str or None
         Optional columns.
+    dr : str or None
+        Doubly robust scores, an array with one value a treatment, or a number.
+    rivals : tuple of str
+        Scores of other models, to be evaluated on the same rows.
+    owner : str
+        Name of the function that was called, for messages.
     """
 
     treatment: str
@@ -52,11 +57,19 @@ class ScoredColumns:
     propensity: str | None = None
     unit: str | None = None
     cluster: str | None = None
+    dr: str | None = None
+    rivals: tuple[str, ...] = ()
+    owner: str = "evaluate"
+
+    @property
+    def arrays(self) -> list[str]:
+        """The columns with a value a treatment: scores of each model, then the doubly robust scores."""
+        return [self.score, *self.rivals, *([] if self.dr is None else [self.dr])]
 
     def named(self) -> list[str]:
         """Return every column name that is used."""
         optional = (self.weight, self.propensity, self.unit, self.cluster)
-        return [self.treatment, self.label, self.score, *(name for name in optional if name is not None)]
+        return [self.treatment, self.label, *self.arrays, *(name for name in optional if name is not None)]
 
 
 @dataclass(frozen=True)
@@ -65,12 +78,12 @@ class Prepared:
 
     Parameters
     ----------
-    frame : DataFrame
-        See the module.
+    blocks : DataFrame
+        Packed rows, see evaluate_blocks.py.
+    layout : Layout
+        How they are packed.
     treatments : tuple of str
         Their names, in order.
-    scores : int
-        Number of score columns: one a treatment, or 1 for the treatment that was asked for.
     logged : bool
         Whether propensities are logged.
     rows : int
@@ -78,32 +91,20 @@ class Prepared:
     binary : bool
         Whether every outcome is 0 or 1.
     bounds : dict of str to float
-        Largest absolute value of w, wy, wyy, ww (all with w/e for w) and mass (plain w).
+        Largest absolute value of w, wy, wyy, ww (all with w/e for w), mass (plain w), mm (its square), and of w*G
+        and w*G^2 (gain, square).
+    least_propensity : dict of str to float
+        Smallest logged propensity by arm, control included.
     """
 
-    frame: DataFrame
+    blocks: DataFrame
+    layout: Layout
     treatments: tuple[str, ...]
-    scores: int
     logged: bool
     rows: int
     binary: bool
     bounds: dict[str, float]
-
-    def coded(self) -> DataFrame:
-        """Return the frame with ``arm`` and, with several scores, ``top`` and ``best``."""
-        from pyspark.sql import functions as F
-
-        arm: Any = F
-        for code, name in enumerate(self.treatments, start=1):
-            arm = arm.when(F.col("label") == name, code)
-        coded = self.frame.withColumn("arm", arm.otherwise(0))
-        if self.scores == 1:
-            return coded
-        names = [f"s{k}" for k in range(self.scores)]
-        best: Any = F
-        for code, name in enumerate(names, start=1):
-            best = best.when(F.col(name) == F.col("top"), code)
-        return coded.withColumn("top", F.greatest(*names)).withColumn("best", best)
+    least_propensity: dict[str, float]
 
 
 def check_types(df: DataFrame, columns: ScoredColumns) -> None:
@@ -131,111 +132,78 @@ def check_types(df: DataFrame, columns: ScoredColumns) -> None:
             faults.append(
                 f"The {role} column '{name}' must hold numbers. Got {kinds[name].simpleString()} instead."
             )
-    kind = kinds[columns.score]
-    inner = getattr(kind, "elementType", kind)
-    if not is_number(inner):
-        faults.append(
-            f"The score column '{columns.score}' must hold numbers or arrays of numbers. "
-            f"Got {kind.simpleString()} instead."
-        )
+    for name in columns.arrays:
+        kind = kinds[name]
+        if not is_number(getattr(kind, "elementType", kind)):
+            role = "doubly robust score" if name == columns.dr else "score"
+            faults.append(
+                f"The {role} column '{name}' must hold numbers or arrays of numbers. "
+                f"Got {kind.simpleString()} instead."
+            )
     if faults:
         raise DataError(faults)
 
 
 def _compact(df: DataFrame, columns: ScoredColumns) -> DataFrame:
+    """Return the columns label, y, unit, w and e where given, and the arrays a0, a1, …"""
     from pyspark.sql import functions as F
 
-    def optional(name: str | None) -> Column:
-        return F.lit(1.0) if name is None else column(name).cast("double")
+    def array(name: str) -> Column:
+        is_array = df.schema[name].dataType.typeName() == "array"
+        return column(name).cast("array<double>") if is_array else F.array(column(name).cast("double"))
 
-    is_array = df.schema[columns.score].dataType.typeName() == "array"
-    score = column(columns.score)
-    scores = score.cast("array<double>") if is_array else F.array(score.cast("double"))
     # Without an id the content stands for the unit: the more columns, the fewer rows that look the same.
     content = tuple(f.name for f in df.schema.fields if f.dataType.typeName() not in ("map", "variant"))
     hashed = unit_hash(df, Columns(features=content, unit=columns.unit, cluster=columns.cluster))
+    given = [
+        column(name).cast("double").alias(short)
+        for short, name in (("w", columns.weight), ("e", columns.propensity))
+        if name is not None
+    ]
     return hashed.select(
         column(columns.treatment).cast("string").alias("label"),
         column(columns.label).cast("double").alias("y"),
-        optional(columns.weight).alias("w"),
-        optional(columns.propensity).alias("e"),
-        scores.alias("scores"),
         F.col("__unit").alias("unit"),
+        *given,
+        *[array(name).alias(f"a{j}") for j, name in enumerate(columns.arrays)],
     )
 
 
-def _unusable(value: Column) -> Column:
-    from pyspark.sql import functions as F
-
-    return value.isNull() | F.isnan(value) | (F.abs(value) == float("inf"))
-
-
-def _flat(frame: DataFrame, width: int) -> DataFrame:
-    """Return the frame with a column for each score: arrays are slow to look into."""
-    from pyspark.sql import functions as F
-
-    scores = [F.get(F.col("scores"), F.lit(k)).alias(f"s{k}") for k in range(width)]
-    return frame.select("label", "y", "w", "e", "unit", *scores, F.size("scores").alias("size"))
-
-
-def _summarise(frame: DataFrame, width: int) -> list[Row]:
-    """Return one row an arm: counts of unusable values, and the bounds of the additive values."""
-    from pyspark.sql import functions as F
-
-    y, w, e = (F.col(name) for name in ("y", "w", "e"))
-    # ANSI mode refuses to divide by 0; such rows are reported as faults and their bounds never used.
-    weight = F.when((e > 0) & (e <= 1), w / e)
-
-    def count(condition: Column) -> Column:
-        return F.sum(F.when(condition, 1).otherwise(0))
-
-    bad_score = F.lit(False)
-    for k in range(width):
-        bad_score = bad_score | _unusable(F.col(f"s{k}"))
-    sums = [
-        count(_unusable(y)).alias("bad_y"),
-        count(_unusable(w)).alias("bad_w"),
-        count(w < 0).alias("negative_w"),
-        count(_unusable(e) | (e <= 0) | (e > 1)).alias("bad_e"),
-        count((F.col("size") == width) & bad_score | F.col("size").isNull() | (F.col("size") < 0)).alias(
-            "bad_score"
-        ),
-        count((F.col("size") >= 0) & (F.col("size") != width)).alias("bad_size"),
-        count((y != 0) & (y != 1)).alias("not_binary"),
-        F.max(weight).alias("w"),
-        F.max(F.abs(weight * y)).alias("wy"),
-        F.max(weight * y * y).alias("wyy"),
-        F.max(weight * weight).alias("ww"),
-        F.max(w).alias("mass"),
+def _row_faults(summary: Summary, columns: ScoredColumns, treatments: Sequence[str]) -> list[str]:
+    texts = {
+        "y": (columns.label, "outcomes are null, NaN or infinite"),
+        "w": (columns.weight, "weights are null, NaN or infinite"),
+        "negative_w": (columns.weight, "weights are negative"),
+        "e": (columns.propensity, "propensities are null or outside (0, 1]"),
+    }
+    faults = [
+        f"Column '{name}': {summary.faults[key]} {text}."
+        for key, (name, text) in texts.items()
+        if summary.faults[key] and name
     ]
-    return list(frame.groupBy("label").agg(F.count("*").alias("n"), *sums).collect())
+    for number, name in enumerate(columns.arrays):
+        what = "doubly robust scores" if name == columns.dr else "scores"
+        faults += _array_faults(summary, number, name, what, columns, treatments)
+    return faults
 
 
-_BOUNDS = ("w", "wy", "wyy", "ww", "mass")
-_COUNTS = ("n", "bad_y", "bad_w", "negative_w", "bad_e", "bad_score", "bad_size", "not_binary")
-
-
-def _total(found: Sequence[Row]) -> dict[str, Any]:
-    """Return the summary of all arms."""
-    counts = {name: sum(row[name] for row in found) for name in _COUNTS}
-    return counts | {name: max(row[name] or 0.0 for row in found) for name in _BOUNDS}
-
-
-def _row_faults(
-    total: dict[str, Any], columns: ScoredColumns, width: int, treatments: Sequence[str]
+def _array_faults(
+    summary: Summary, number: int, name: str, what: str, columns: ScoredColumns, treatments: Sequence[str]
 ) -> list[str]:
-    checks = (
-        ("bad_y", columns.label, "outcomes are null, NaN or infinite"),
-        ("bad_w", columns.weight, "weights are null, NaN or infinite"),
-        ("negative_w", columns.weight, "weights are negative"),
-        ("bad_e", columns.propensity, "propensities are null or outside (0, 1]"),
-        ("bad_score", columns.score, "scores are null, NaN or infinite"),
-        ("bad_size", columns.score, f"scores have another length than {width}, that of the first row"),
-    )
-    faults = [f"Column '{name}': {total[key]} {text}." for key, name, text in checks if total[key] and name]
-    if width != len(treatments):
+    """Return what is wrong with one column of arrays."""
+    faults = []
+    bad = summary.faults[f"a{number}"]
+    if bad:
+        faults.append(f"Column '{name}': {bad} {what} are null, NaN or infinite.")
+    sizes = summary.sizes[number]
+    width = summary.width(number)
+    other = sum(sizes.values()) - sizes.get(width, 0)
+    if other:
+        faults.append(f"Column '{name}': {other} {what} have another length than {width}, that of most rows.")
+    # One score, about the one arm that was asked for, needs no order of treatments.
+    if width != len(treatments) and not (width == 1 and columns.arm is not None):
         faults.append(
-            f"Column '{columns.score}': {width} scores a row, but there are {len(treatments)} treatments "
+            f"Column '{name}': {width} {what} a row, but there are {len(treatments)} treatments "
             f"{list(treatments)}. Hint: pass treatmentNames= in their order, or arm= with one score."
         )
     return faults
@@ -262,15 +230,8 @@ def _arms(counts: dict[str | None, int], columns: ScoredColumns) -> tuple[tuple[
         )
     if columns.arm is not None and columns.arm not in treatments:
         near = nearest(columns.arm, treatments)
-        faults.append(
-            bad_value(
-                "arm",
-                "evaluate",
-                f"one of {list(treatments)}",
-                columns.arm,
-                near and f"did you mean {near!r}?",
-            )
-        )
+        way = f"did you mean {near!r}?" if near else None
+        faults.append(bad_value("arm", columns.owner, f"one of {list(treatments)}", columns.arm, way))
     for arm in [columns.arm] if columns.arm in treatments else treatments:
         if arm not in counts:
             faults.append(f"Column '{columns.treatment}': there are no rows of the treatment {arm!r}.")
@@ -280,29 +241,13 @@ def _arms(counts: dict[str | None, int], columns: ScoredColumns) -> tuple[tuple[
 
 
 @contextmanager
-def _kept(frame: DataFrame) -> Iterator[DataFrame]:
-    """Keep a frame between passes where Spark can; scoring above it would otherwise run once a pass."""
-    kept = False
-    try:
-        frame.persist()
-        kept = True
-    except Exception as error:  # serverless compute refuses it with an error of its own
-        _LOG.info("scored rows can't be kept between passes here and are read again for each: %s", error)
-    try:
-        yield frame
-    finally:
-        if kept:
-            frame.unpersist()
-
-
-@contextmanager
 def prepare(df: DataFrame, columns: ScoredColumns) -> Iterator[Prepared]:
-    """Check scored rows, and keep them for the passes that follow.
+    """Check and pack scored rows, and keep them for the passes that follow, where Spark can.
 
     Parameters
     ----------
     df : DataFrame
-        Scored rows of an experiment.
+        Scored rows of an experiment; read once, or once a pass where Spark keeps nothing.
     columns : ScoredColumns
         Their roles.
 
@@ -311,31 +256,43 @@ def prepare(df: DataFrame, columns: ScoredColumns) -> Iterator[Prepared]:
     ColumnNotFoundError, DataError
         All faults of a stage (names and types, then values) together.
     """
-    from pyspark.sql import functions as F
-
     check_types(df, columns)
-    with _kept(_compact(df, columns)) as frame:
-        first = frame.select(F.size("scores")).head()
-        if first is None:
-            raise DataError(
-                "The scored table has no rows. Hint: look at the filter or the split that made it."
-            )
-        width = max(int(first[0] or 0), 1)
-        flat = _flat(frame, width)
-        found = _summarise(flat, width)
-        total = _total(found)
-        treatments, faults = _arms({row["label"]: int(row["n"]) for row in found}, columns)
-        # One score, about the one arm that was asked for, needs no order of treatments.
-        single = width == 1 and columns.arm is not None
-        faults += _row_faults(total, columns, width, treatments[:1] if single else treatments)
-        if faults:
-            raise DataError(faults)
-        yield Prepared(
-            frame=flat.drop("size"),
-            treatments=treatments,
-            scores=width,
-            logged=columns.propensity is not None,
-            rows=total["n"],
-            binary=not total["not_binary"],
-            bounds={name: float(total[name]) for name in _BOUNDS},
-        )
+    optional = [short for short, name in (("w", columns.weight), ("e", columns.propensity)) if name]
+    packer = make_packer(len(columns.arrays), tuple(optional))
+    blocks = _compact(df, columns).mapInArrow(packer, BLOCKS_DDL)
+    refused = refusal(blocks)
+    if refused is not None:
+        _LOG.info("scored rows can't be kept between passes here and are read again for each: %s", refused)
+    try:
+        with unmeasured_batches(df.sparkSession, 4 + 2 * len(columns.arrays)):
+            headers: list[Any] = blocks.select("header").toArrow()["header"].to_pylist()
+        yield _checked(blocks, merged([json.loads(header) for header in headers]), columns, tuple(optional))
+    finally:
+        if refused is None:
+            blocks.unpersist()
+
+
+def _checked(
+    blocks: DataFrame, summary: Summary, columns: ScoredColumns, optional: tuple[str, ...]
+) -> Prepared:
+    if not summary.counts:
+        raise DataError("The scored table has no rows. Hint: look at the filter or the split that made it.")
+    treatments, faults = _arms(summary.counts, columns)
+    faults += _row_faults(summary, columns, treatments)
+    if faults:
+        raise DataError(faults)
+    return Prepared(
+        blocks=blocks,
+        layout=Layout(
+            arms=(columns.control, *treatments),
+            optional=optional,
+            widths=tuple(summary.width(j) for j in range(len(columns.arrays))),
+            models=1 + len(columns.rivals),
+        ),
+        treatments=treatments,
+        logged=columns.propensity is not None,
+        rows=sum(summary.counts.values()),
+        binary=not summary.faults["not_binary"],
+        bounds={name: summary.bounds[name] for name in BOUNDS},
+        least_propensity={str(arm): least for arm, least in summary.least.items()},
+    )

@@ -1,301 +1,375 @@
 """The passes of an evaluation over the data, and what they return to the driver.
 
 ALGORITHM
-    1. Base curves: rows are added up by (view, slot, score), a view being one arm against control, or the
-    policy.
-       Values are whole numbers on a grid, so sums don't depend on order. Where there are few distinct scores
-       this is a `groupBy` a view. With more than `EXACT_POINTS` the scores are cut into about `FINE_BINS`
-       bins at quantiles of a sample drawn by hash, which no partitioning can change; a `mapInArrow` worker
-       adds its partition up by bin, and a `groupBy` adds up the partitions.
-    2. Replicates (evaluate_replicates.py): the driver merges each view's points into at most `REPLICATE_BINS`
-    bins of
-       about equal population and sends their lower edges. A `mapInArrow` worker finds each row's bins, counts
-       its copies in each replicate by hash, and adds into float64 arrays [bins, slots, 2, R] of whole
-       numbers; each partition sends its arrays in chunks, which are added up by
-       `groupBy(chunk).applyInArrow`.
-    What reaches the driver: one row a (score, slot) and the summed chunks, never rows of the data.
+    1. Pack (evaluate_input.py, evaluate_blocks.py): rows cross to Python once and become blocks of bytes, which Spark
+       keeps; the driver gets a summary a block.
+    2. Bins (evaluate_bins.py): distinct scores of each view, a view being one arm against control or the policy, or
+       quantiles of a sample. The driver gets those.
+    3. Sums (here): each task adds its blocks up by (view, bin, slot), in int64, and in fewer bins R times over,
+       counting rows as a hash of their unit says, in float64. Values are whole numbers on a grid, so sums don't
+       depend on order. Sums travel in chunks, which are added up by `groupBy(chunk).applyInArrow`.
+    What reaches the driver: the summed chunks, never rows of the data. Two models of the same rows are views beside
+    each other: they share the draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from spark_uplift.core.dtypes import STATISTICS
-from spark_uplift.core.sampling import EDGES
-from spark_uplift.metrics.curves import Curve, curve_from_groups
-from spark_uplift.metrics.replicates import tally_integers, whole_unit
-from spark_uplift.spark.arrow import numbers
+from spark_uplift.metrics.curves import Curve, curve_from_groups, merge_points
+from spark_uplift.metrics.replicates import (
+    accumulate,
+    count_copies,
+    replicate_curve,
+    tally_integers,
+    whole_unit,
+)
+from spark_uplift.spark.evaluate_bins import Bins, bins_of, blocks
+from spark_uplift.spark.evaluate_blocks import Block, Layout
 from spark_uplift.spark.evaluate_input import Prepared
+from spark_uplift.spark.evaluate_views import Placed, View, place
 
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+__all__ = ["Draws", "measure"]
 
-__all__ = ["EXACT_POINTS", "FINE_BINS", "View", "base_curves", "batch_scores", "batch_slots", "views_of"]
-
-EXACT_POINTS = 200_000
-"""Up to so many distinct scores each has its own point."""
-
-FINE_BINS = 20_000
-"""Quantile bins of the score beyond that; the error of an area is of the order of their inverse, squared."""
-
-_SAMPLE_PER_BIN = 20
-_SUMMED = ("w", "wy", "wyy", "ww", "mass")
-_GROUPS = pa.schema(
-    [
-        ("view", pa.int32()),
-        ("slot", pa.int32()),
-        ("key", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-    ]
-    + [(name, pa.int64()) for name in ("n", *_SUMMED)]
-)
-_GROUPS_DDL = (
-    "view int, slot int, key double, low double, high double, "
-    "n bigint, w bigint, wy bigint, wyy bigint, ww bigint, mass bigint"
-)
+_CHUNK_VALUES = 1 << 18  # 2 MiB
+_CHUNK_CELLS = 1 << 14
+_CHUNK = pa.schema([("kind", pa.int32()), ("part", pa.int32()), ("payload", pa.binary())])
+_CHUNK_DDL = "kind int, part int, payload binary"
+_SUMMED = ("w", "wy", "wyy", "ww", "mass", "gain", "square", "mm")
+_REPLICATED = ("w", "wy", "mass", "gain")
 F64 = npt.NDArray[np.float64]
-I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class View:
-    """One curve of an evaluation.
+class Draws:
+    """The replicates that are asked for.
 
     Parameters
     ----------
-    name : str
-        The arm, or ``"*"`` for the policy.
-    code : int
-        Number of the arm from 1; 0 for the policy.
-    score : str
-        Column of the score that ranks the rows.
-    slots : int
-        Arms that have sums of their own, control included.
-    population : bool
-        Whether rows of other arms belong to the population too.
+    count, seed : int
+        How many, and the seed of their streams.
+    intervals : {"poisson", "half_sample"}
+        How rows are counted.
     """
 
-    name: str
-    code: int
-    score: str
-    slots: int
-    population: bool
-
-    def slot(self) -> Column:
-        """Return the row's slot, -1 when it does not have one."""
-        from pyspark.sql import functions as F
-
-        arm = F.col("arm")
-        if self.code == 0:
-            return F.when((arm == 0) | (arm == F.col("best")), arm).otherwise(-1)
-        return F.when(arm == 0, 0).when(arm == self.code, 1).otherwise(-1)
+    count: int
+    seed: int = 1
+    intervals: str = "poisson"
 
 
-def views_of(prepared: Prepared, arm: str | None) -> list[View]:
-    """Return the views to evaluate: the one arm, or every arm and then, with several, the policy."""
-    names = prepared.treatments
-    codes = [names.index(arm) + 1] if arm is not None else range(1, len(names) + 1)
-    scores = ["s0" if prepared.scores == 1 else f"s{code - 1}" for code in codes]
-    views = [
-        View(names[code - 1], code, score, 2, prepared.logged)
-        for code, score in zip(codes, scores, strict=True)
-    ]
-    if arm is None and len(names) > 1:
-        views.append(View("*", 0, "top", len(names) + 1, True))
-    return views
+@dataclass(frozen=True)
+class _Plan:
+    """What a worker needs; sent with its function.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the blocks.
+    views : tuple of View
+        The curves.
+    bins : tuple of Bins
+        Those of each view.
+    fine, coarse : dict of str to float
+        Grid of the sums in int64, and of the replicates' in float64.
+    draws : Draws
+        The replicates.
+    """
+
+    layout: Layout
+    views: tuple[View, ...]
+    bins: tuple[Bins, ...]
+    fine: dict[str, float]
+    coarse: dict[str, float]
+    draws: Draws
+
+    def cells(self, v: int) -> int:
+        """Number of a view's cells: (bin, slot), one more slot for rows that only belong to the population."""
+        return int((self.bins[v].edges.shape[0] + 1) * (self.views[v].slots + 1))
+
+    def summed(self, v: int) -> tuple[str, ...]:
+        """Names of a view's sums."""
+        return _SUMMED if self.views[v].dr is not None else _SUMMED[:5]
+
+    def shapes(self, v: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Shapes of a view's replicate sums: [bins * slots, (w, wy), R] and [bins, (mass, gain), R]."""
+        view, count = self.views[v], int(self.bins[v].coarse[-1]) + 1
+        of_population = (1 if view.dr is None else 2) if view.population else 0
+        replicates = self.draws.count
+        return (count * view.slots, 2, replicates), (count if of_population else 0, of_population, replicates)
 
 
-def base_curves(prepared: Prepared, views: Sequence[View], exact_points: int, fine_bins: int) -> list[Curve]:
-    """Return the curve of each view.
+def measure(
+    prepared: Prepared, views: Sequence[View], draws: Draws, exact_points: int, fine_bins: int
+) -> tuple[list[Curve], list[Curve]]:
+    """Return the curve of each view, and its replicates (none when none are asked for).
 
     Parameters
     ----------
     prepared : Prepared
         Checked rows.
     views : sequence of View
-        What to evaluate.
-    exact_points : int
-        Up to so many distinct scores (by estimate) every score is a point.
-    fine_bins : int
-        About how many bins there are otherwise.
+        The curves; of a model, single arms come first.
+    draws : Draws
+        The replicates.
+    exact_points, fine_bins : int
+        See `bins_of`.
     """
-    from pyspark.sql import functions as F
-
-    frame = prepared.coded()
-    counts = frame.agg(
-        *[F.approx_count_distinct(view.score).alias(str(i)) for i, view in enumerate(views)]
-    ).head()
-    exact = counts is None or max(counts) <= exact_points
-    if exact:
-        parts = reduce(
-            lambda one, two: one.unionAll(two), [_rows(frame, prepared, i, v) for i, v in enumerate(views)]
-        )
-    else:
-        edges = _sample_edges(frame, prepared, views, fine_bins)
-        worker = _make_binner(tuple(views), edges, tuple(_units(prepared).values()))
-        parts = frame.mapInArrow(worker, _GROUPS_DDL)
-    sums = [F.sum(name).alias(name) for name in ("n", *_SUMMED)]
-    grouped = parts.groupBy("view", "slot", "key").agg(
-        F.min("low").alias("low"), F.max("high").alias("high"), *sums
+    found = bins_of(prepared, views, exact_points, fine_bins)
+    plan = _Plan(
+        layout=prepared.layout,
+        views=tuple(views),
+        bins=tuple(found),
+        fine={name: whole_unit(prepared.bounds[name], prepared.rows, bits=61) for name in _SUMMED},
+        coarse={name: whole_unit(prepared.bounds[name], prepared.rows) for name in _REPLICATED},
+        draws=draws,
     )
-    return _curves(grouped.toArrow(), prepared, views, exact)
+    parts = prepared.blocks.mapInArrow(_make_worker(plan), _CHUNK_DDL)
+    adder = _make_adder(tuple(len(plan.summed(v)) for v in range(len(views))))
+    table = parts.groupBy("kind", "part").applyInArrow(adder, _CHUNK_DDL).toArrow()
+    return _assembled(plan, table, prepared)
 
 
-def _units(prepared: Prepared) -> dict[str, float]:
-    """Return the grid of each additive value: sums over all rows fit into int64."""
-    return {name: whole_unit(prepared.bounds[name], prepared.rows, bits=61) for name in _SUMMED}
-
-
-def _rows(frame: DataFrame, prepared: Prepared, number: int, view: View) -> DataFrame:
-    """Return the rows of a view with the columns of `_GROUPS`, the score itself as key."""
-    from pyspark.sql import functions as F
-
-    weight, y = F.col("w") / F.col("e"), F.col("y")
-    values = {"w": weight, "wy": weight * y, "wyy": weight * y * y, "ww": weight * weight, "mass": F.col("w")}
-    units = _units(prepared)
-    score = F.col(view.score)
-    chosen = frame.select(
-        F.lit(number).alias("view"),
-        view.slot().alias("slot"),
-        score.alias("key"),
-        score.alias("low"),
-        score.alias("high"),
-        F.lit(1).cast("bigint").alias("n"),
-        *[F.rint(values[name] / F.lit(units[name])).cast("bigint").alias(name) for name in _SUMMED],
-    )
-    return chosen if view.population else chosen.where(F.col("slot") >= 0)
-
-
-def _curves(table: pa.Table, prepared: Prepared, views: Sequence[View], exact: bool) -> list[Curve]:
-    units = _units(prepared)
-    columns = {name: table[name].to_numpy() for name in table.column_names}
-    # Groups arrive in any order; sums over them on the driver are taken in this one.
-    order = np.lexsort((columns["slot"], columns["key"], columns["view"]))
-    columns = {name: values[order] for name, values in columns.items()}
-    sums = {name: columns[name] * units[name] for name in _SUMMED} | {"n": columns["n"].astype(np.float64)}
-    found: list[Curve] = []
-    arm_weight = np.zeros(len(prepared.treatments) + 1)
-    for number, view in enumerate(views):
-        rows = columns["view"] == number
-        slot = columns["slot"][rows]
-        found.append(
-            curve_from_groups(
-                score=_lowest(columns["key"][rows], columns["low"][rows]),
-                high=columns["high"][rows],
-                slot=slot,
-                stats=np.stack([sums[name][rows] for name in STATISTICS], axis=1),
-                mass=sums["mass"][rows],
-                rows=sums["n"][rows],
-                slots=view.slots,
-                logged=prepared.logged,
-                policy=view.code == 0,
-                binary=prepared.binary,
-                arm_mass=arm_weight if view.code == 0 else None,
-                exact=exact,
-            )
-        )
-        if view.code:  # the views of single arms, which come first, hold every arm's weight
-            arm_weight[0] = sums["w"][rows][slot == 0].sum()
-            arm_weight[view.code] = sums["w"][rows][slot == 1].sum()
-    return found
-
-
-def _lowest(key: npt.NDArray[Any], low: F64) -> F64:
-    """Return the lowest score of each group's bin: the slots of a bin have different ones."""
-    _, index = np.unique(key, return_inverse=True)
-    least = np.full(int(index.max()) + 1, np.inf)
-    np.minimum.at(least, index, low)
-    return least[index]
-
-
-def _sample_edges(frame: DataFrame, prepared: Prepared, views: Sequence[View], fine_bins: int) -> list[F64]:
-    """Return the upper bounds of all bins but the last of each view, ascending."""
-    from pyspark.sql import functions as F
-
-    names = list(dict.fromkeys(view.score for view in views))
-    share = min(1.0, _SAMPLE_PER_BIN * fine_bins / prepared.rows)
-    # The scores are part of the key, so that a cluster (one hash) is not sampled as a whole.
-    draw = F.xxhash64("unit", *names, F.lit(EDGES))
-    table = frame.where(draw <= F.lit(int(share * 2**64) - 2**63 - 1)).select(*names).toArrow()
-    edges = []
-    for view in views:
-        scores = np.sort(table[view.score].to_numpy())
-        count = scores.shape[0]
-        cuts = np.linspace(0, count, min(fine_bins, max(count, 1)) + 1)[1:-1].astype(np.int64)
-        edges.append(np.unique(scores[cuts]))
-    return edges
-
-
-def batch_scores(batch: pa.RecordBatch, views: Sequence[View]) -> list[F64]:
-    """Return the score that ranks the rows in each view, ndarrays of shape (n,), dtype=float64."""
-    return [numbers(batch.column(view.score)) for view in views]
-
-
-def batch_slots(batch: pa.RecordBatch, views: Sequence[View]) -> list[I32]:
-    """Return the slot of the rows in each view, -1 for none, ndarrays of shape (n,), dtype=int32."""
-    arm = batch.column("arm").to_numpy(zero_copy_only=False).astype(np.int32)
-    slots = []
-    for view in views:
-        if view.code:
-            slots.append(np.where(arm == 0, 0, np.where(arm == view.code, 1, -1)).astype(np.int32))
-        else:
-            best = batch.column("best").to_numpy(zero_copy_only=False)
-            slots.append(np.where((arm == 0) | (arm == best), arm, -1).astype(np.int32))
-    return slots
-
-
-def _make_binner(
-    views: tuple[View, ...], edges: list[F64], units: tuple[float, ...]
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return the function of a partition: rows in, one row a view, slot and bin out."""
-    # Cells are [view, bin, slot]; after a view's arms comes one for rows that only belong to the population.
-    widths = [view.slots + 1 for view in views]
-    sizes = [(e.shape[0] + 1) * width for e, width in zip(edges, widths, strict=True)]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
+def _make_worker(plan: _Plan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function of a partition: blocks in, its sums in chunks out."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        sums = np.zeros((starts[-1], 1 + len(_SUMMED)), np.int64)
-        low, high = np.full(starts[-1], np.inf), np.full(starts[-1], -np.inf)
-        for batch in batches:
-            scores, slots = batch_scores(batch, views), batch_slots(batch, views)
-            cells = np.empty((batch.num_rows, len(views)), np.int32)
-            for v, view in enumerate(views):
-                slot = np.where(slots[v] >= 0, slots[v], view.slots)
-                bins = np.searchsorted(edges[v], scores[v], side="right")
-                cell = starts[v] + bins * widths[v] + slot
-                cells[:, v] = cell if view.population else np.where(slots[v] >= 0, cell, -1)
-            y, w, e = (numbers(batch.column(name)) for name in ("y", "w", "e"))
-            weight = w / e
-            values = np.stack([weight, weight * y, weight * y * y, weight * weight, w], axis=1) / np.array(
-                units
+        views = range(len(plan.views))
+        sums = [np.zeros((plan.cells(v), 1 + len(plan.summed(v))), np.int64) for v in views]
+        low, high = ([np.full(plan.cells(v), edge) for v in views] for edge in (np.inf, -np.inf))
+        own, population = ([np.zeros(plan.shapes(v)[side]) for v in views] for side in (0, 1))
+        rows = 0
+        for block in blocks(plan.layout, batches):
+            rows += block.y.shape[0]
+            placed = place(block, plan.views)
+            draws = plan.draws
+            copies = (
+                count_copies(block.unit, draws.seed, draws.count, draws.intervals) if draws.count else None
             )
-            tally_integers(cells, np.stack(scores, axis=1), np.rint(values).astype(np.int64), sums, low, high)
-        yield from _groups(sums, low, high, starts, widths)
+            for v in views:
+                values = _values(block, placed[v])
+                bins = np.searchsorted(plan.bins[v].edges, placed[v].score, side="right")
+                _add_fine(plan, v, bins, placed[v], values, sums[v], low[v], high[v])
+                if copies is not None:
+                    _add_copies(plan, v, bins, placed[v], values, copies, own[v], population[v])
+        if rows:
+            for v in views:
+                yield from _sparse_chunks(v, sums[v], low[v], high[v])
+                yield from _dense_chunks(2 * v, own[v])
+                yield from _dense_chunks(2 * v + 1, population[v])
 
     return work
 
 
-def _groups(
-    sums: npt.NDArray[np.int64], low: F64, high: F64, starts: npt.NDArray[Any], widths: list[int]
-) -> Iterator[pa.RecordBatch]:
-    for v, width in enumerate(widths):
-        part = slice(int(starts[v]), int(starts[v + 1]))
-        used = np.flatnonzero(sums[part, 0])
-        slot = used % width
-        columns = [
-            np.full(used.shape, v, np.int32),
-            np.where(slot == width - 1, -1, slot).astype(np.int32),
-            (used // width).astype(np.float64),
-            low[part][used],
-            high[part][used],
-            *np.ascontiguousarray(sums[part][used].T),
-        ]
-        yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=_GROUPS)
+def _values(block: Block, placed: Placed) -> dict[str, F64]:
+    weight = block.w / block.e
+    values = {
+        "w": weight,
+        "wy": weight * block.y,
+        "wyy": weight * block.y * block.y,
+        "ww": weight * weight,
+        "mass": block.w,
+    }
+    if placed.dr is not None:
+        values["gain"] = block.w * placed.dr
+        values["square"] = values["gain"] * placed.dr
+        values["mm"] = block.w * block.w
+    return values
+
+
+def _add_fine(
+    plan: _Plan,
+    v: int,
+    bins: I64,
+    placed: Placed,
+    values: dict[str, F64],
+    sums: I64,
+    low: F64,
+    high: F64,
+) -> None:
+    view = plan.views[v]
+    inside = placed.slot >= 0
+    cell = bins * (view.slots + 1) + np.where(inside, placed.slot, view.slots)
+    cells = cell if view.population else np.where(inside, cell, -1)
+    whole = [np.rint(values[name] / plan.fine[name]).astype(np.int64) for name in plan.summed(v)]
+    tally_integers(cells.astype(np.int32), placed.score, np.stack(whole, axis=1), sums, low, high)
+
+
+def _add_copies(
+    plan: _Plan,
+    v: int,
+    bins: I64,
+    placed: Placed,
+    values: dict[str, F64],
+    copies: npt.NDArray[np.uint8],
+    own: F64,
+    population: F64,
+) -> None:
+    view, coarse = plan.views[v], plan.bins[v].coarse
+    rank = coarse[-1] - coarse[bins]  # best first, as curves are
+
+    def whole(*names: str) -> F64:
+        return np.stack([np.rint(values[name] / plan.coarse[name]) for name in names], axis=1)
+
+    cells = np.where(placed.slot >= 0, rank * view.slots + placed.slot, -1)
+    accumulate(cells.astype(np.int32), whole("w", "wy"), copies, own)
+    if population.shape[0]:
+        names = ("mass",) if view.dr is None else ("mass", "gain")
+        accumulate(rank.astype(np.int32), whole(*names), copies, population)
+
+
+def _record(kind: int, part: int, payload: bytes) -> pa.RecordBatch:
+    arrays = [pa.array([kind], pa.int32()), pa.array([part], pa.int32()), pa.array([payload], pa.binary())]
+    return pa.RecordBatch.from_arrays(arrays, schema=_CHUNK)
+
+
+def _dense_chunks(kind: int, array: F64) -> Iterator[pa.RecordBatch]:
+    """Cut replicate sums into records of kind 0, 1, …"""
+    values = array.reshape(-1)
+    for part, start in enumerate(range(0, values.shape[0], _CHUNK_VALUES)):
+        yield _record(kind, part, values[start : start + _CHUNK_VALUES].tobytes())
+
+
+def _sparse_chunks(v: int, sums: I64, low: F64, high: F64) -> Iterator[pa.RecordBatch]:
+    """Cut the cells that have rows into records of kind -1, -2, …"""
+    for part, start in enumerate(range(0, sums.shape[0], _CHUNK_CELLS)):
+        piece = slice(start, start + _CHUNK_CELLS)
+        used = np.flatnonzero(sums[piece, 0])
+        if used.shape[0]:
+            payload = _cells_bytes(used, sums[piece][used], low[piece][used], high[piece][used])
+            yield _record(-1 - v, part, payload)
+
+
+def _cells_bytes(used: I64, sums: I64, low: F64, high: F64) -> bytes:
+    return b"".join(part.tobytes() for part in (np.int64(used.shape[0]), used, sums, low, high))
+
+
+def _cells(payload: Any, width: int) -> tuple[I64, I64, F64, F64]:
+    """Return what `_cells_bytes` wrote: cells, sums of shape (n, width), lowest and highest scores."""
+    buffer = payload.as_buffer()
+    n = int(np.frombuffer(buffer, np.int64, 1)[0])
+    whole = np.frombuffer(buffer, np.int64, n * (1 + width), offset=8)
+    ends = np.frombuffer(buffer, np.float64, 2 * n, offset=8 * (1 + n * (1 + width)))
+    return whole[:n], whole[n:].reshape(n, width), ends[:n], ends[n:]
+
+
+def _make_adder(widths: tuple[int, ...]) -> Callable[[pa.Table], pa.Table]:
+    """Return the function that adds up the chunks of one kind and part: whole numbers, so in any order.
+
+    `widths` are the numbers of sums of each view, rows not counted.
+    """
+
+    def add(table: pa.Table) -> pa.Table:
+        kind = table["kind"][0].as_py()
+        if kind >= 0:
+            total: Any = None
+            for payload in table["payload"]:
+                values = np.frombuffer(payload.as_buffer(), np.float64)
+                total = values.copy() if total is None else np.add(total, values, out=total)
+            return pa.Table.from_batches([_record(kind, table["part"][0].as_py(), total.tobytes())])
+        width = 1 + widths[-1 - kind]
+        sums = np.zeros((_CHUNK_CELLS, width), np.int64)
+        low, high = np.full(_CHUNK_CELLS, np.inf), np.full(_CHUNK_CELLS, -np.inf)
+        for payload in table["payload"]:
+            here, counted, least, most = _cells(payload, width)
+            sums[here] += counted
+            low[here] = np.minimum(low[here], least)
+            high[here] = np.maximum(high[here], most)
+        used = np.flatnonzero(sums[:, 0])
+        payload_out = _cells_bytes(used, sums[used], low[used], high[used])
+        return pa.Table.from_batches([_record(kind, table["part"][0].as_py(), payload_out)])
+
+    return add
+
+
+def _assembled(plan: _Plan, table: pa.Table, prepared: Prepared) -> tuple[list[Curve], list[Curve]]:
+    kinds, parts = table["kind"].to_numpy(), table["part"].to_numpy()
+    payloads = table["payload"]
+    curves: list[Curve] = []
+    replicates: list[Curve] = []
+    arm_weight = np.zeros(len(prepared.treatments) + 1)
+    arm_weights = np.zeros((plan.draws.count, len(prepared.treatments) + 1))
+    for v, view in enumerate(plan.views):
+        own_kinds = (-1 - v, 2 * v, 2 * v + 1)
+        found = {k: {int(parts[i]): payloads[int(i)] for i in np.flatnonzero(kinds == k)} for k in own_kinds}
+        shared = None if view.code else arm_weight.copy()
+        curve, bins = _curve(plan, v, found[-1 - v], prepared, shared)
+        curves.append(curve)
+        if view.code:  # the views of single arms, which come first, hold every arm's weight
+            arm_weight[[0, view.code]] = curve.stats[:, :, STATISTICS.index("w")].sum(axis=0)
+        if plan.draws.count:
+            own, population = (
+                _dense(shape, found[2 * v + side]) for side, shape in enumerate(plan.shapes(v))
+            )
+            replicates.append(_replicates(plan, v, curve, bins, own, population, arm_weights))
+    return curves, replicates
+
+
+def _dense(shape: tuple[int, int, int], chunks: dict[int, Any]) -> F64:
+    values = np.zeros(shape)
+    flat = values.reshape(-1)
+    for part, payload in chunks.items():
+        piece = np.frombuffer(payload.as_buffer(), np.float64)
+        flat[part * _CHUNK_VALUES : part * _CHUNK_VALUES + piece.shape[0]] = piece
+    return values
+
+
+def _curve(
+    plan: _Plan, v: int, chunks: dict[int, Any], prepared: Prepared, arm_weight: F64 | None
+) -> tuple[Curve, I64]:
+    """Return a view's curve, and the bin of each of its points (best first)."""
+    view, names = plan.views[v], plan.summed(v)
+    pieces = [(part, *_cells(chunks[part], 1 + len(names))) for part in sorted(chunks)]
+    cell = np.concatenate([part * _CHUNK_CELLS + used for part, used, *_ in pieces])
+    sums = np.concatenate([values for _, _, values, _, _ in pieces])
+    low, high = (np.concatenate([piece[side] for piece in pieces]) for side in (3, 4))
+    bins, slot = cell // (view.slots + 1), cell % (view.slots + 1)
+    real = {"n": sums[:, 0].astype(np.float64)}
+    real |= {name: sums[:, 1 + j] * plan.fine[name] for j, name in enumerate(names)}
+    used, index = np.unique(bins, return_inverse=True)
+    least = np.full(used.shape[0], np.inf)
+    np.minimum.at(least, index, low)  # the slots of a bin have different ones
+    curve = curve_from_groups(
+        score=least[index],
+        high=high,
+        slot=np.where(slot == view.slots, -1, slot),
+        stats=np.stack([real[name] for name in STATISTICS], axis=1),
+        mass=real["mass"],
+        rows=real["n"],
+        slots=view.slots,
+        logged=prepared.logged,
+        policy=view.code == 0,
+        binary=prepared.binary,
+        arm_mass=arm_weight,
+        exact=plan.bins[v].exact,
+        dr=None if view.dr is None else np.stack([real[name] for name in ("gain", "square", "mm")], axis=1),
+    )
+    return curve, used[::-1]
+
+
+def _replicates(
+    plan: _Plan, v: int, curve: Curve, bins: I64, own: F64, population: F64, arm_weights: F64
+) -> Curve:
+    """Return a view's replicates as one curve; writes the arms' weights to `arm_weights`, or reads them there."""
+    view, coarse = plan.views[v], plan.bins[v].coarse
+    number = coarse[bins]
+    starts = np.flatnonzero(np.diff(number, prepend=number[0] + 1))
+    base = merge_points(curve, starts.tolist())
+    rank = coarse[-1] - number[starts]  # bins that have rows, in the order of the sums
+    sums = own.reshape(-1, view.slots, 2, plan.draws.count)[rank]
+    mass = population[rank, 0] if view.population else None
+    gain = None if view.dr is None else population[rank, 1]
+    shared = None
+    if view.code:
+        arm_weights[:, [0, view.code]] = sums[:, :, 0].sum(axis=0).T * plan.coarse["w"]
+    elif not base.logged:
+        shared = arm_weights
+    grid = [plan.coarse[name] for name in _REPLICATED]
+    return replicate_curve(base, sums, mass, shared, grid, gain)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
+
+from spark_uplift.core.sampling import REPLICATE, mix
 
 
 def order_by_score(score):
@@ -180,3 +183,17 @@ def group_means(y, treated, score, groups):
         t, c = part[treated[part] == 1], part[treated[part] == 0]
         out.append((np.mean(score[part]), y[t].mean() - y[c].mean()))
     return np.array(out)
+
+
+def copies_by_hash(unit, seed, replicates, intervals):
+    """How often a unit is in each replicate: parts of its 64-bit draws, with Python's integers."""
+    one = np.array([unit], np.uint64)
+    draws = [int(mix(seed, REPLICATE, word, one)[0]) for word in range(replicates)]
+    if intervals == "half_sample":
+        return [draws[r // 64] >> (r % 64) & 1 for r in range(replicates)]
+    limits, total = [], 0.0
+    for k in range(9):
+        total += math.exp(-1) / math.factorial(k)
+        limits.append(round(65536 * total))
+    parts = [draws[r // 4] >> (16 * (r % 4)) & 0xFFFF for r in range(replicates)]
+    return [sum(part >= limit for limit in limits) for part in parts]

@@ -8,8 +8,8 @@ import pytest
 
 import spark_uplift as su
 from spark_uplift import metrics, schemas
-from spark_uplift.core.sampling import REPLICATE, poisson_counts
 from spark_uplift.errors import ColumnNotFoundError, DataError
+from spark_uplift.metrics.replicates import count_copies
 from tests.oracles.metrics import copied
 
 N = 3000
@@ -101,6 +101,67 @@ def test_weights_and_logged_propensities(scored, frame):
             assert found[arm, style, name]["value"] == pytest.approx(expected, rel=1e-9)
 
 
+def with_scores(frame, seed=4):
+    """Doubly robust scores of two treatments, known to be right on average."""
+    rng = np.random.default_rng(seed)
+    truth = np.array(frame["uplift"].tolist())
+    return frame.assign(dr=(truth + rng.normal(size=truth.shape)).tolist())
+
+
+@pytest.mark.parametrize("arm", ["call", "mail", "*"])
+@pytest.mark.parametrize("propensity", [None, "p"])
+def test_doubly_robust_scores_take_the_place_of_inverse_propensity_ones(spark, frame, arm, propensity):
+    scored = with_scores(frame)
+    more = {"weightCol": "w", "propensityCol": propensity, "drCol": "dr", "bootstrap": 10}
+    found = numbers(run(spark.createDataFrame(scored), **more))
+    given = given_to_score(scored, None if arm == "*" else arm, weight=frame["w"], dr=scored["dr"].tolist())
+    given["propensity"] = None if propensity is None else frame["p"]
+    for (of_arm, style, name), row in found.items():
+        if of_arm == arm:
+            expected = metrics.score(name, style=style, **given)
+            assert row["value"] == pytest.approx(expected, rel=1e-9), (style, name)
+    assert {"uplift_at_10", "uplift_at_20"} <= {name for _, style, name in found if style == "grf"}
+
+
+def test_confounded_rows_are_evaluated_without_bias(spark):
+    """The treatment goes to units with high outcomes; the interval of the scores covers the truth."""
+    rng = np.random.default_rng(8)
+    n = 6000
+    x, effect = rng.random(n), rng.random(n)
+    e = 0.1 + 0.8 * x
+    t = rng.random(n) < e
+    y = 3 * x + t * effect + rng.normal(size=n)
+    rest = y - 3 * x - t * effect
+    frame = pd.DataFrame(
+        {
+            "id": range(n),
+            "arm": np.where(t, "t", "none"),
+            "y": y,
+            "uplift": effect,
+            "dr": effect + np.where(t, rest / e, -rest / (1 - e)),
+        }
+    )
+    df = spark.createDataFrame(frame)
+    for intervals in ("poisson", "half_sample"):
+        found = numbers(run(df, drCol="dr", bootstrap=100, intervals=intervals, level=0.999))
+        for name, truth in (("ate", 0.5), ("autoc", 0.25), ("qini", 1 / 12), ("calibration_slope", 1.0)):
+            row = found["t", "grf", name]
+            assert row["lower"] < truth < row["upper"], name
+        assert found["t", "grf", "heterogeneity"]["p_value"] < 1e-3
+    plain = numbers(run(df, bootstrap=100))["t", "grf", "ate"]
+    assert plain["lower"] > 1.0
+
+
+def test_half_samples_give_the_same_standard_errors(scored):
+    poisson, half = (
+        numbers(run(scored, bootstrap=300, intervals=kind)) for kind in ("poisson", "half_sample")
+    )
+    for name in ("autoc", "qini", "calibration_slope", "gain_at_20"):
+        one, two = poisson["*", "grf", name]["std_error"], half["*", "grf", name]["std_error"]
+        assert one != two
+        assert one == pytest.approx(two, rel=0.2), name
+
+
 def test_continuous_outcomes(spark):
     frame = rows(1, binary=False)
     found = numbers(run(spark.createDataFrame(frame)))
@@ -119,7 +180,7 @@ def test_replicates_are_rows_written_out_as_often_as_their_hash_says(spark, scor
     s = np.array(frame["uplift"].tolist())[kept, 1]
     kinds, drawn = [("ydf", "auuc"), ("sklift", "qini"), ("grf", "autoc")], []
     for r in range(8):
-        counts = poisson_counts(5, REPLICATE, r, unit[kept])
+        counts = count_copies(unit[kept], 5, 8)[:, r]
         ys, ts, ss = copied(counts, y, t, s)
         drawn.append([metrics.score(name, style=style, y=ys, arm=ts, score=ss) for style, name in kinds])
     found = numbers(run(scored, arm="mail", bootstrap=8, seed=5))
@@ -140,6 +201,15 @@ def test_partitions_and_order_change_nothing_at_all(spark, frame, partitions):
     given = {"bootstrap": 20, "weightCol": "w"}
     base = run(spark.createDataFrame(frame).coalesce(1), **given)
     same(run(spark.createDataFrame(shuffled).repartition(partitions), **given), base)
+
+
+@pytest.mark.parametrize("given", [{"intervals": "half_sample"}, {"exactPoints": 5, "fineBins": 900}])
+def test_partitions_change_nothing_with_doubly_robust_scores(spark, frame, given):
+    scored = with_scores(frame)
+    given = {"bootstrap": 20, "weightCol": "w", "propensityCol": "p", "drCol": "dr", **given}
+    shuffled = scored.sample(frac=1, random_state=0)
+    base = run(spark.createDataFrame(scored).coalesce(1), **given)
+    same(run(spark.createDataFrame(shuffled).repartition(5), **given), base)
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
@@ -250,6 +320,11 @@ FAULTS = {
         "IF(id < 2, array(double('NaN'), 0D), uplift) AS uplift",
         "Column 'uplift': 2 scores are null, NaN or infinite",
     ),
+    "NaN doubly robust score": (
+        "IF(id < 3, array(0D, double('NaN')), uplift) AS uplift",
+        "Column 'uplift': 3 doubly robust scores are null, NaN or infinite",
+    ),
+    "text doubly robust score": ("'a' AS y2", "The doubly robust score column 'y2' must hold numbers"),
     "short scores": ("IF(id = 9, array(0D), uplift) AS uplift", "1 scores have another length than 2"),
     "null outcome": ("IF(id = 3, NULL, y) AS y", "Column 'y': 1 outcomes are null"),
     "negative weight": ("IF(id < 4, -1D, w) AS w", "Column 'w': 4 weights are negative"),
@@ -270,8 +345,9 @@ def test_rows_that_cannot_be_used_are_named(scored, case):
     changed, message = FAULTS[case]
     column = changed.rsplit(" ", 1)[1]
     bad = scored.selectExpr(*[name for name in scored.columns if name != column], changed)
+    robust = {"drCol": column} if "robust" in case else {}
     with pytest.raises(DataError, match=message):
-        run(bad, weightCol="w", propensityCol="p")
+        run(bad, weightCol="w", propensityCol="p", **robust)
 
 
 def test_all_faults_of_the_rows_come_at_once(scored):
@@ -316,6 +392,7 @@ def test_an_empty_table(scored):
     "name, value, message",
     [
         ("bootstrap", -1, "'bootstrap' parameter of evaluate must be an int of at least 0. Got -1"),
+        ("intervals", "jackknife", r"'intervals' parameter of evaluate must be one of \['poisson', 'half"),
         ("bootstrap", 1, "at least 2: one replicate has no spread"),
         ("buckets", 0, "'buckets' parameter of evaluate must be an int of at least 1"),
         ("level", 95, r"'level' parameter of evaluate must be a float in the range \(0, 1\). Got 95"),

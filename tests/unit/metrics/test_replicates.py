@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from spark_uplift.core.sampling import REPLICATE, poisson_counts
 from spark_uplift.metrics import Pair, Rows, curve_from_rows, find
-from spark_uplift.metrics.replicates import count_copies, replicate_curve, stream_keys, tally, whole_unit
-from tests.oracles.metrics import copied
+from spark_uplift.metrics.replicates import (
+    INTERVALS,
+    accumulate,
+    count_copies,
+    poisson_limits,
+    replicate_curve,
+    whole_unit,
+)
+from tests.oracles.metrics import copied, copies_by_hash
 from tests.unit.metrics.data import experiment
 
 R = 12
@@ -18,13 +25,30 @@ def units(n, seed=0):
     return np.random.default_rng(seed).integers(0, 2**64, n, dtype=np.uint64)
 
 
-def test_copies_are_those_of_the_sampling_module():
-    ids = units(20_000)
-    counts = count_copies(ids, stream_keys(3, R))
-    for r in range(R):
-        assert np.array_equal(counts[:, r], poisson_counts(3, REPLICATE, r, ids))
-    assert counts.max() > 6  # the slow branch was taken
-    assert counts.mean() == pytest.approx(1.0, abs=0.01)
+@pytest.mark.parametrize("intervals", INTERVALS)
+@pytest.mark.parametrize("replicates", [3, 70])
+def test_copies_are_what_the_hash_says(intervals, replicates):
+    ids = units(300)
+    counts = count_copies(ids, 3, replicates, intervals)
+    expected = [copies_by_hash(unit, 3, replicates, intervals) for unit in ids.tolist()]
+    assert np.array_equal(counts, expected)
+
+
+def test_copies_have_equal_mean_and_standard_deviation():
+    ids = units(200_000)
+    for intervals, mean in (("poisson", 1.0), ("half_sample", 0.5)):
+        counts = count_copies(ids, 1, 8, intervals).astype(float)
+        assert counts.mean(axis=0) == pytest.approx(np.full(8, mean), abs=0.01)
+        assert counts.std(axis=0) == pytest.approx(np.full(8, mean), abs=0.01)
+        together = np.corrcoef(counts.T)
+        assert np.abs(together - np.eye(8)).max() < 0.01  # parts of one draw are independent
+
+
+def test_poisson_limits_are_the_distribution():
+    limits = poisson_limits()
+    assert limits.tolist() == [round(65536 * p) for p in stats.poisson(1).cdf(np.arange(len(limits)))]
+    assert 65536 * stats.poisson(1).cdf(len(limits)) > 65535.5
+    assert np.sum(65536 - limits.astype(int)) / 65536 == pytest.approx(1.0, abs=1e-4)
 
 
 def replicated(y, t, s, ids, order=None, weight=None, replicates=R):
@@ -34,11 +58,10 @@ def replicated(y, t, s, ids, order=None, weight=None, replicates=R):
     order = np.arange(len(y)) if order is None else order
     rank = base.low.shape[0] - 1 - np.searchsorted(base.low[::-1], s)
     grid = [whole_unit(float(np.abs(v).max()), len(y)) for v in (w, w * y, w)]
-    values = np.rint(np.stack([w, w * y, w], axis=1) / grid)
-    own = (rank * 2 + t).astype(np.int32)[:, None]
-    sums, masses = np.zeros((base.low.shape[0] * 2, 2, replicates)), np.zeros((0, replicates))
-    none = np.full((len(y), 1), -1, np.int32)
-    tally(ids[order], own[order], none, values[order], stream_keys(1, replicates), sums, masses)
+    values = np.rint(np.stack([w, w * y], axis=1) / grid[:2])
+    own = (rank * 2 + t).astype(np.int32)
+    sums = np.zeros((base.low.shape[0] * 2, 2, replicates))
+    accumulate(own[order], values[order], count_copies(ids[order], 1, replicates), sums)
     return Pair.of(replicate_curve(base, sums.reshape(-1, 2, 2, replicates), None, None, grid))
 
 
@@ -54,7 +77,7 @@ def test_a_replicate_is_the_rows_written_out(binary, style, name):
     ids = units(len(y))
     got = metric.compute(replicated(y, t, s, ids))
     for r in range(R):
-        counts = poisson_counts(1, REPLICATE, r, ids)
+        counts = count_copies(ids, 1, R)[:, r]
         ys, ts, ss = copied(counts, y, t, s)
         expected = metric.compute(Pair.of(curve_from_rows(Rows.of(y=ys, arm=ts), ss)))
         assert got[r] == pytest.approx(float(expected), rel=1e-9)
@@ -70,7 +93,7 @@ def test_order_of_rows_does_not_change_a_bit():
 
 
 def test_units_that_share_a_hash_are_drawn_together():
-    counts = count_copies(np.repeat(units(50), 3), stream_keys(1, R))
+    counts = count_copies(np.repeat(units(50), 3), 1, R)
     assert np.array_equal(counts[0::3], counts[1::3])
 
 
@@ -89,3 +112,20 @@ def test_sums_on_the_grid_stay_whole(largest, rows):
     assert largest / unit * rows * 4 <= 2**53
     assert unit <= largest * rows * 2.0**-48
     assert whole_unit(0.0, rows) == 1.0
+
+
+def test_sums_of_cells_are_those_of_a_loop():
+    """Cells of equal values, of different ones, of zeros, rows without a cell, and none at all."""
+    rng = np.random.default_rng(2)
+    cells = rng.integers(-1, 6, 400).astype(np.int32)
+    cells[cells == 4] = 3
+    values = np.where(cells[:, None] < 2, 5.0, rng.integers(0, 2**40, (400, 2)).astype(float))
+    values[rng.random((400, 2)) < 0.3] = 0.0
+    copies = count_copies(units(400), 1, R)
+    sums = np.ones((6, 2, R))
+    accumulate(cells, values, copies, sums)
+    expected = np.ones((6, 2, R))
+    for i, cell in enumerate(cells):
+        if cell >= 0:
+            expected[cell] += values[i][:, None] * copies[i]
+    assert np.array_equal(sums, expected)
