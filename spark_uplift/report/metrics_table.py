@@ -39,8 +39,9 @@ def metric_title(name: str) -> str:
     """A metric's name as people write it: AUTOC, uplift at 30 %."""
     if name.lower() in ("autoc", "qini", "auuc", "ate"):
         return name.upper()
-    words, _, share = name.replace("_", " ").rpartition(" at ")
-    return f"{words} at {share}{THIN}%" if words and share.isdigit() else name.replace("_", " ")
+    spoken = name.replace("_r2", " R²").replace("_", " ")
+    words, _, share = spoken.rpartition(" at ")
+    return f"{words} at {share}{THIN}%" if words and share.isdigit() else spoken
 
 
 def _arm_of(row: Row) -> str:

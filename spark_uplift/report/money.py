@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spark_uplift.report.format import MISSING, finite, plain
+from spark_uplift.report.format import MISSING, Scale, finite, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,14 @@ class Money:
     def text(self, value: Any, *, sign: bool = False) -> str:
         """An amount with its currency."""
         return f"{self.amount(value, sign=sign)}{f' {self.currency}' if self.currency else ''}"
+
+    @classmethod
+    def per_thousand(cls, economics: Mapping[str, Any], scale: Scale) -> str:
+        """Label of net values per 1,000 units; those of the outcome where money is not told from it."""
+        costs = economics.get("costs") or {}
+        alike = finite(economics.get("value")) in (None, 1.0) and not any(
+            finite(cost) for cost in costs.values()
+        )
+        if not economics.get("currency") and alike:
+            return scale.effect_label
+        return f"{cls.of(economics).unit} per 1,000 units"

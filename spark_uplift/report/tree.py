@@ -7,6 +7,7 @@ from typing import Any
 from spark_uplift.report.figure import arm_colours
 from spark_uplift.report.format import Estimate, Scale, count, finite, percent
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
+from spark_uplift.report.money import Money
 
 View = dict[str, Any]
 
@@ -41,12 +42,13 @@ def _tree_view(kind: str, rows: Rows, inputs: ReportInputs, scale: Scale) -> Vie
     leaves = [row for row in rows if row["arm"] is not None]
     root = rows[0]
     decimals = scale.decimals(_value(row) for row in leaves)
+    unit = Money.per_thousand(inputs.economics, scale)
     title, lead = KINDS.get(kind, (kind.replace("_", " "), ""))
     return {
         "kind": kind,
         "title": title,
         "lead": lead,
-        "value": _value_sentence(root, scale),
+        "value": _value_sentence(root, scale, unit),
         "leaves": [
             {
                 "rule": row["rule"] or "all units",
@@ -61,18 +63,21 @@ def _tree_view(kind: str, rows: Rows, inputs: ReportInputs, scale: Scale) -> Vie
         ],
         "sql": root["sql"] or "",
         "picture": None,
-        "unit": scale.effect_label,
+        "unit": unit,
         "caption": _caption(kind),
     }
 
 
 def _caption(kind: str) -> str:
+    what = (
+        "Value: what the arm gains over control for these units, less its cost, measured with doubly robust scores "
+        "(Dudík et al. 2011) on units that the tree was not grown on; intervals are normal."
+    )
     if kind == "surrogate":
-        return "Value: mean outcome under the leaf’s arm, against control, on rows that the tree was not grown on."
+        return f"{what} The tree is grown on the model’s predictions, not on outcomes."
     return (
-        "Value: mean doubly robust score (Dudík et al. 2011) of the leaf’s arm, less its cost, on rows that the tree "
-        "was not grown on. The tree maximises the sum of these scores over all trees of its depth "
-        "(Athey & Wager 2021)."
+        f"{what} Of all trees of its depth it has the largest sum of such scores on the rows that it was grown on "
+        "(Zhou, Athey & Wager 2023)."
     )
 
 
@@ -80,9 +85,9 @@ def _value(row: Row) -> Estimate:
     return Estimate.of(row["value"], row["lower"], row["upper"])
 
 
-def _value_sentence(root: Row, scale: Scale) -> str:
+def _value_sentence(root: Row, scale: Scale, unit: str) -> str:
     estimate = _value(root)
     if estimate.value is None:
         return ""
     text = scale.effect_text(estimate, scale.decimals([estimate]))
-    return f"Value of the whole tree on rows that it was not grown on: {text} {scale.effect_label}."
+    return f"It gains {text} {unit} over control, measured on units that it was not grown on."

@@ -5,6 +5,8 @@
   var data = JSON.parse(document.getElementById("report-data").textContent);
   var night = window.matchMedia("(prefers-color-scheme: dark)");
   var CONFIG = { displayModeBar: false, responsive: true, displaylogo: false };
+  var NARROW = 480;
+  var NARROW_TICKS = 4;
   var PRINT_WIDTH = 690;
   var PRINT_GAP = 16;
   var PRINT_FONT = 9;
@@ -28,8 +30,14 @@
       if (!box) { return null; }
       var figure = tinted(data.figures[id], dark);
       if (widthOf) { forPaper(figure.layout, widthOf(box)); }
+      else if (box.clientWidth < NARROW) { fewTicks(figure.layout.xaxis); }
       return Plotly.react(box, figure.data, figure.layout, CONFIG);
     }));
+  }
+
+  // Numbers side by side run into each other on a phone.
+  function fewTicks(axis) {
+    if (!axis.tickvals) { axis.nticks = Math.min(axis.nticks || NARROW_TICKS, NARROW_TICKS); }
   }
 
   function forPaper(layout, width) {

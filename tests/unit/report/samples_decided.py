@@ -86,7 +86,7 @@ def calibration_metrics() -> list[dict[str, Any]]:
                     **samples.RUN,
                     "arm": arm,
                     "metric": metric,
-                    "style": "spark_uplift",
+                    "style": "grf",
                     "value": value,
                     "std_error": width / samples.Z,
                     "lower": value - width,
