@@ -110,6 +110,8 @@ def value_view(inputs: ReportInputs, scale: Scale) -> View | None:
     methods = [name for name in METHODS if any(method_of(row) == name for row in rows)]
     return {
         "lead": _value_lead(shown, scale),
+        "rows": _common_count(rows),
+        "cut": any(finite(row["clipped_share"]) for row in rows),
         "lines": [
             _value_line(row, scale, decimals, colours)
             for row in sorted(
@@ -121,6 +123,12 @@ def value_view(inputs: ReportInputs, scale: Scale) -> View | None:
         "level": next((percent(row["level"]) for row in rows if finite(row["level"])), ""),
         "messages": sorted({str(row["message"]) for row in rows if row["message"]}),
     }
+
+
+def _common_count(rows: Rows) -> str:
+    """How many rows every line rests on; empty when they differ."""
+    counts = {row["n"] for row in rows}
+    return count(counts.pop()) if len(counts) == 1 else ""
 
 
 def _method_name(row: Row) -> str:

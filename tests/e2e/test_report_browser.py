@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from spark_uplift.report import ReportInputs, render
-from tests.unit.report import samples
+from tests.unit.report import samples, samples_decided
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
@@ -110,8 +110,9 @@ def visit(browser: str, tmp_path: Path) -> Browser:
 
 
 @pytest.fixture(scope="module")
-def visits_page() -> str:
-    return render(samples.visits())
+def full_page() -> str:
+    """A page with every section that there is."""
+    return render(samples_decided.everything())
 
 
 def root_attribute(dom: str, name: str) -> str | None:
@@ -135,8 +136,10 @@ def drawn(dom: str) -> int:
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("outcome", ["continuous", "binary"])
-def test_every_chart_is_drawn_without_an_error(visit: Browser, outcome: str, size: tuple[int, int]) -> None:
-    page = render(samples.visits() if outcome == "continuous" else samples.conversions())
+def test_every_chart_is_drawn_without_an_error(
+    visit: Browser, full_page: str, outcome: str, size: tuple[int, int]
+) -> None:
+    page = full_page if outcome == "continuous" else render(samples.conversions())
     dom = visit.dom(page, size)
     assert root_attribute(dom, "data-errors") is None
     assert root_attribute(dom, "data-charts") == "drawn"
@@ -145,8 +148,8 @@ def test_every_chart_is_drawn_without_an_error(visit: Browser, outcome: str, siz
     assert visit.requests() == set()
 
 
-def test_nothing_overflows_on_a_narrow_phone(visit: Browser, visits_page: str) -> None:
-    frame = FRAME.format(width=NARROW, page=visits_page.replace("&", "&amp;").replace('"', "&quot;"))
+def test_nothing_overflows_on_a_narrow_phone(visit: Browser, full_page: str) -> None:
+    frame = FRAME.format(width=NARROW, page=full_page.replace("&", "&amp;").replace('"', "&quot;"))
     dom = visit.dom(frame, DESKTOP)
     title = re.search(r"<title>(\d+) (\w+)</title>", dom)
     assert title, dom[-500:]
@@ -154,34 +157,38 @@ def test_nothing_overflows_on_a_narrow_phone(visit: Browser, visits_page: str) -
     assert int(title[1]) <= NARROW
 
 
-def test_screenshots_are_pictures_of_something(visit: Browser, visits_page: str) -> None:
-    for name, size in (("desktop", (1280, 7600)), ("phone", (500, 12800))):
-        picture = visit.file(visits_page, size, "--screenshot", f"{name}.png")
+def test_screenshots_are_pictures_of_something(visit: Browser, full_page: str) -> None:
+    for name, size in (("desktop", (1280, 15500)), ("phone", (500, 24000))):
+        picture = visit.file(full_page, size, "--screenshot", f"{name}.png")
         assert picture.startswith(b"\x89PNG")
         assert len(picture) > 200_000  # an empty page of this size is some 20 kB
 
 
-def test_the_dark_theme_draws_in_its_own_colours(visit: Browser, visits_page: str) -> None:
-    dark = visit.dom(visits_page, DESKTOP, "--blink-settings=preferredColorScheme=0")
-    light = visit.dom(visits_page, DESKTOP)
+def test_the_dark_theme_draws_in_its_own_colours(visit: Browser, full_page: str) -> None:
+    dark = visit.dom(full_page, DESKTOP, "--blink-settings=preferredColorScheme=0")
+    light = visit.dom(full_page, DESKTOP)
     assert root_attribute(dark, "data-errors") is None
     assert "rgb(90, 180, 240)" in dark
     assert "rgb(0, 114, 178)" in light
     assert "rgb(0, 114, 178)" not in dark.split("report-data")[0]
 
 
-def test_it_prints(visit: Browser, visits_page: str) -> None:
-    pdf = visit.file(visits_page, DESKTOP, "--print-to-pdf", "page.pdf", "--no-pdf-header-footer")
+def test_it_prints(visit: Browser, full_page: str) -> None:
+    pdf = visit.file(full_page, DESKTOP, "--print-to-pdf", "page.pdf", "--no-pdf-header-footer")
     assert pdf.startswith(b"%PDF")
     assert len(pdf) > 100_000
 
 
 def test_hostile_names_run_nothing(visit: Browser) -> None:
-    inputs = samples.conversions(n=3000)
+    inputs = samples_decided.everything(n=3000)
     tables = ("uplift_table", "evaluation_curves", "evaluation_metrics", "score_histogram", "segments")
+    tables += ("model_comparison", "evaluation_checks", "policy_trees", "decision_summary")
     changed = {field: [{**row, "arm": HOSTILE} for row in getattr(inputs, field)] for field in tables}
     features = [{**row, "feature": f"{row['feature']}{HOSTILE}"} for row in inputs.feature_importance]
-    page = render(replace(inputs, **changed, feature_importance=features))
+    changed["policy_value"] = [{**row, "policy": f"all:{HOSTILE}"} for row in inputs.policy_value]
+    changed["cost_curve"] = [{**row, "policy": f"only:{HOSTILE}"} for row in inputs.cost_curve]
+    money = {**samples_decided.ECONOMICS, "currency": HOSTILE}
+    page = render(replace(inputs, **changed, feature_importance=features, economics=money))
     dom = visit.dom(page)
     assert root_attribute(dom, "data-errors") is None
     assert drawn(dom) == len(figures_of(page))
@@ -189,8 +196,8 @@ def test_hostile_names_run_nothing(visit: Browser) -> None:
     assert visit.requests() == set()
 
 
-def test_a_script_that_slips_in_is_refused_by_the_policy(visit: Browser, visits_page: str) -> None:
-    slipped = visits_page.replace("</h1>", "</h1><script>document.title = 'slipped'</script>", 1)
+def test_a_script_that_slips_in_is_refused_by_the_policy(visit: Browser, full_page: str) -> None:
+    slipped = full_page.replace("</h1>", "</h1><script>document.title = 'slipped'</script>", 1)
     dom = visit.dom(slipped)
     assert "<title>slipped</title>" not in dom
     assert "blocked script-src" in (root_attribute(dom, "data-errors") or "")
@@ -205,3 +212,24 @@ def test_an_empty_report_has_no_error(visit: Browser) -> None:
     dom = visit.dom(render(ReportInputs(experiment=[])), PHONE)
     assert root_attribute(dom, "data-errors") is None
     assert root_attribute(dom, "data-charts") == "drawn"
+
+
+def test_the_sql_can_be_taken_with_a_click(visit: Browser, full_page: str) -> None:
+    """In a frame of the same origin: the page's own policy lets no script of a test in."""
+    clicking = FRAME.replace(
+        'document.title = doc.documentElement.scrollWidth + " " + doc.documentElement.getAttribute("data-charts");',
+        """var button = doc.querySelector("button[data-copy]");
+    button.closest("details").open = true;
+    button.click();
+    setTimeout(function () {{
+      document.title = "said " + button.textContent;
+      document.body.setAttribute("data-taken", doc.getSelection().toString() || "clipboard");
+    }}, 500);""",
+    )
+    dom = visit.dom(
+        clicking.format(width=NARROW, page=full_page.replace("&", "&amp;").replace('"', "&quot;"))
+    )
+    assert re.search(r"<title>said (Copied|Selected)</title>", dom), dom[-300:]
+    taken = re.search(r'data-taken="([^"]*)"', dom)
+    assert taken
+    assert unescape(taken[1]).split() in (samples_decided.SQL.split(), ["clipboard"])

@@ -6,7 +6,7 @@
   var night = window.matchMedia("(prefers-color-scheme: dark)");
   var CONFIG = { displayModeBar: false, responsive: true, displaylogo: false };
   var NARROW = 480;
-  var NARROW_TICKS = 4;
+  var NARROW_TICKS = 5;
   var PRINT_WIDTH = 690;
   var PRINT_GAP = 16;
   var PRINT_FONT = 9;

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import dataclasses
+
+from spark_uplift.report import ReportInputs
+from spark_uplift.report.format import Scale
+from spark_uplift.report.tree import trees_view
+from tests.unit.report import samples_decided
+
+SCALE = Scale(name="mdvis", kind="continuous", unit="visits", level=0.95)
+
+
+def test_without_a_tree_there_is_no_section() -> None:
+    assert trees_view(ReportInputs(experiment=[]), SCALE) == []
+
+
+def test_leaves_are_rules_the_commonest_first_and_the_root_has_value_and_sql() -> None:
+    (view,) = trees_view(samples_decided.everything(n=3000), SCALE)
+    assert [leaf["arm"] for leaf in view["leaves"]] == [
+        "free care",
+        "25 % coinsurance",
+        "50 % coinsurance",
+        "control",
+    ]
+    assert view["leaves"][0]["rule"] == "disea > 6.9 and physlm > 0.12"
+    assert view["sql"] == samples_decided.SQL
+    assert view["value"].startswith("It gains +1,040 (950 to 1,130) EUR per 1,000 units over control")
+    assert "Zhou, Athey & Wager" in view["caption"]
+
+
+def test_policy_tree_first_then_the_surrogate() -> None:
+    inputs = samples_decided.everything(n=3000)
+    both = [*({**row, "kind": "surrogate"} for row in inputs.policy_trees), *inputs.policy_trees]
+    views = trees_view(dataclasses.replace(inputs, policy_trees=both), SCALE)
+    assert [view["kind"] for view in views] == ["policy", "surrogate"]
+    assert "the model’s predictions" in views[1]["caption"]
+
+
+def test_a_tree_that_is_one_leaf_covers_all_units() -> None:
+    inputs = samples_decided.everything(n=3000)
+    root = {**inputs.policy_trees[0], "arm": "free care", "rule": ""}
+    (view,) = trees_view(dataclasses.replace(inputs, policy_trees=[root]), SCALE)
+    assert [leaf["rule"] for leaf in view["leaves"]] == ["all units"]
