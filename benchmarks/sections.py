@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from benchmarks import data, processes, scale_sections, scoring
+from benchmarks import campaigns, data, processes, scale_sections, scoring
 from benchmarks.settings import FULL_PEERS, SMALL_PEERS, Settings
 
 Result = dict[str, Any]
@@ -124,4 +124,5 @@ RUN: dict[str, Callable[[Settings, Namespace], Any]] = {
     "breakdown": breakdown,
     **scale_sections.sections(_run),
     "scoring": scoring.section(_run),
+    "campaigns": campaigns.section,
 }

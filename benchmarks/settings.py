@@ -13,7 +13,7 @@ CONTROL = "control"
 
 SECTIONS = (
     "fit", "kernel", "transform", "memory", "cold", "breakdown", "counting", "scale", "strategies", "executors",
-    "spill", "scoring",
+    "spill", "scoring", "campaigns",
 )  # fmt: skip
 LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring")
 """Run only when asked for: they take hours and 12 GB of data."""

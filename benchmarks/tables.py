@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import scale_tables, scoring
+from benchmarks import campaigns, scale_tables, scoring
 from benchmarks.machine import sentence
 from benchmarks.markdown import markdown, number, verdict
 from benchmarks.settings import (
@@ -248,6 +248,7 @@ _SECTIONS: dict[str, Callable[[Any], str]] = {
     "breakdown": breakdown_section,
     **scale_tables.SECTIONS,
     "scoring": scoring.table,
+    "campaigns": campaigns.table,
 }
 
 
