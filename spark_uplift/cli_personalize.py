@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -13,6 +15,8 @@ app = typer.Typer(
     help="Personalization tests: start a test, learn from it, send each his own, measure the gain.",
     no_args_is_help=True,
 )
+
+_DEMO_FOLDER = Path("spark_uplift_out/campaign")
 
 
 def _execute(config: CampaignConfig, name: str, dry_run: bool, as_json: bool) -> None:
@@ -50,6 +54,32 @@ def _add_step(name: str, text: str) -> None:
 
     command.__doc__ = text
     app.command(name)(command)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where everything goes.")] = _DEMO_FOLDER,
+    units: Annotated[
+        int, typer.Option("--units", min=2000, help="How many recipients are made up.")
+    ] = 20_000,
+    alike: Annotated[bool, typer.Option("--alike", help="Let every arm work alike for all.")] = False,
+) -> None:
+    """Run all four steps on made-up recipients whose answers are known beforehand."""
+    from spark_uplift.pipeline.personalize.demo import demo_config, run_demo
+    from spark_uplift.pipeline.personalize.page import page_path
+    from spark_uplift.synthetic_campaign import CampaignWorld
+    from spark_uplift.terminal import TerminalProgress
+
+    console = console_for_output()
+    progress = TerminalProgress(console)
+    try:
+        world = CampaignWorld.make(units, heterogeneity=0.0 if alike else 1.0)
+        context, _ = run_demo(world, demo_config(folder), folder, progress)
+    finally:
+        progress.close()
+    for row in context.small_rows("campaigns"):
+        console.print(f"{row['step']:<13} {row['message']}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"page          {page_path(context)}", highlight=False, markup=False, soft_wrap=True)
 
 
 for _name, _text in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,33 +15,64 @@ import yaml
 from spark_uplift import cli
 from spark_uplift.errors import DataError, TableError
 from spark_uplift.pipeline.personalize.context import SEND, TEST, CampaignContext, open_campaign
+from spark_uplift.pipeline.personalize.demo import answer, demo_config, run_demo
 from spark_uplift.pipeline.personalize.page import page_path
 from spark_uplift.pipeline.personalize.run import run_campaign_step
-from tests.e2e.campaigns import ARMS, World, run_all
+from spark_uplift.synthetic_campaign import ARMS, CampaignWorld
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 N = 20_000
-Campaign = tuple[World, CampaignContext, dict[str, Any]]
+SMALL: dict[str, Any] = {"forest": {"numTrees": 10, "maxDepth": 3}}
+
+
+@dataclass
+class Campaign:
+    """A campaign, its world, and what its steps returned."""
+
+    folder: Path
+    world: CampaignWorld
+    context: CampaignContext
+    found: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path, n: int, heterogeneity: float) -> Campaign:
+        world = CampaignWorld.make(n, heterogeneity)
+        return cls(folder, world, *run_demo(world, demo_config(folder, **SMALL), folder))
+
+    def true_gain(self, arm: str) -> float:
+        """Return by how many orders a recipient the recommendations are better than the arm for all."""
+        sent = self.context.assigned(SEND).toPandas()
+        advised = self.world.chance(sent["unit_id"], sent["recommended"])
+        return float(np.mean(advised - self.world.chance(sent["unit_id"], [arm] * len(sent))))
+
+    def reopened(self) -> CampaignContext:
+        """Return the campaign as another process would see it."""
+        return open_campaign(demo_config(self.folder, **SMALL))
+
+
+def begun(folder: Path, n: int = 2000, **changes: Any) -> tuple[CampaignWorld, CampaignContext]:
+    """Return a campaign that nothing has been done for but writing its recipients."""
+    world = CampaignWorld.make(n, 0.0)
+    world.recipients.to_parquet(folder / "recipients.parquet", index=False)
+    return world, open_campaign(demo_config(folder, **{**SMALL, **changes}))
 
 
 @pytest.fixture(scope="module")
 def varied(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     """A campaign in which it matters who gets what."""
-    world = World.of(tmp_path_factory.mktemp("varied"), N, heterogeneity=1.0)
-    return world, *run_all(world)
+    return Campaign.of(tmp_path_factory.mktemp("varied"), N, heterogeneity=1.0)
 
 
 @pytest.fixture(scope="module")
 def alike(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     """A campaign in which every arm works alike for all."""
-    world = World.of(tmp_path_factory.mktemp("alike"), N // 2, heterogeneity=0.0)
-    return world, *run_all(world)
+    return Campaign.of(tmp_path_factory.mktemp("alike"), N // 2, heterogeneity=0.0)
 
 
 def test_the_draw(varied: Campaign) -> None:
-    world, context, found = varied
+    world, context, found = varied.world, varied.context, varied.found
     drawn = context.assigned(TEST).toPandas()
     assert drawn["unit_id"].is_unique
     assert set(drawn["split"]) == {TEST}
@@ -56,7 +88,7 @@ def test_the_draw(varied: Campaign) -> None:
 
 
 def test_heterogeneity_is_found(varied: Campaign) -> None:
-    _, context, found = varied
+    context, found = varied.context, varied.found
     assert found["learn"]["decision"] == "personalised"
     values = {row["policy"]: row for row in context.small_rows("campaign_values")}
     assert set(values) == {
@@ -73,7 +105,7 @@ def test_heterogeneity_is_found(varied: Campaign) -> None:
 
 
 def test_the_single_arms_are_worth_what_they_are(varied: Campaign) -> None:
-    world, context, _ = varied
+    world, context = varied.world, varied.context
     for row in context.small_rows("campaign_values"):
         if row["policy"].startswith("all: "):
             arm = row["policy"].removeprefix("all: ")
@@ -82,7 +114,7 @@ def test_the_single_arms_are_worth_what_they_are(varied: Campaign) -> None:
 
 
 def test_the_send(varied: Campaign) -> None:
-    _, context, found = varied
+    context, found = varied.context, varied.found
     tested, sent = context.assigned(TEST).toPandas(), context.assigned(SEND).toPandas()
     assert set(tested["unit_id"]) & set(sent["unit_id"]) == set()
     assert len(tested) + len(sent) == N
@@ -104,7 +136,7 @@ def test_the_send(varied: Campaign) -> None:
 
 
 def test_the_measured_gain_holds_the_truth(varied: Campaign) -> None:
-    world, context, found = varied
+    found = varied.found
     rows = {row["comparison"]: row for row in found["measure"]}
     assert set(rows) == {
         "personalised against single",
@@ -112,16 +144,16 @@ def test_the_measured_gain_holds_the_truth(varied: Campaign) -> None:
         "single against no_send",
     }
     gain = rows["personalised against single"]
-    truth = world.true_gain(context, found["learn"]["single"])
+    truth = varied.true_gain(found["learn"]["single"])
     assert truth > 0.01
     assert gain["lower"] < truth < gain["upper"]
     over_nothing = rows["personalised against no_send"]
-    assert over_nothing["lower"] < world.true_gain(context, "no send") < over_nothing["upper"]
+    assert over_nothing["lower"] < varied.true_gain("no send") < over_nothing["upper"]
     assert gain["total"] == pytest.approx(gain["net"] * gain["n"])
 
 
 def test_nothing_to_gain_is_refused(alike: Campaign) -> None:
-    _, context, found = alike
+    context, found = alike.context, alike.found
     assert found["learn"]["decision"] == "single"
     sent = context.assigned(SEND).toPandas()
     assert set(sent["split"]) == {"single", "no_send"}
@@ -130,14 +162,14 @@ def test_nothing_to_gain_is_refused(alike: Campaign) -> None:
 
 
 def test_the_page_says_it(varied: Campaign, alike: Campaign) -> None:
-    page = page_path(varied[1]).read_text(encoding="utf-8")
+    page = page_path(varied.context).read_text(encoding="utf-8")
     assert "Give each recipient an arm of their own" in page
     assert "EUR" in page
     assert "recency" in page
     assert "points" in page
     assert "<script" not in page
-    refused = page_path(alike[1]).read_text(encoding="utf-8")
-    assert f"Give everybody “{alike[2]['learn']['single']}”" in refused
+    refused = page_path(alike.context).read_text(encoding="utf-8")
+    assert f"Give everybody “{alike.found['learn']['single']}”" in refused
 
 
 def _without_times(frame: pd.DataFrame) -> pd.DataFrame:
@@ -145,10 +177,10 @@ def _without_times(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_every_step_can_be_run_again(alike: Campaign) -> None:
-    world, context, found = alike
+    context, found = alike.context, alike.found
     before = {which: _without_times(context.assigned(which).toPandas()) for which in (TEST, SEND)}
     values = context.small_rows("campaign_values")
-    again = open_campaign(world.config())  # as another process would
+    again = alike.reopened()
     assert again.run_id == context.run_id
     for step in ("start", "learn", "send"):
         assert run_campaign_step(again, step) == found[step], step
@@ -159,15 +191,16 @@ def test_every_step_can_be_run_again(alike: Campaign) -> None:
 
 
 def test_a_draw_stays_when_the_list_changes(alike: Campaign) -> None:
-    world, context, found = alike
-    path = world.folder / "recipients.parquet"
+    context, found = alike.context, alike.found
+    path = alike.folder / "recipients.parquet"
+    world = alike.world
     kept = path.read_bytes()
     before = _without_times(context.assigned(TEST).toPandas())
     try:
         pd.concat(
             [world.recipients, world.recipients.assign(customer=lambda d: d.customer + 1_000_000)]
         ).to_parquet(path, index=False)
-        again = open_campaign(world.config())
+        again = alike.reopened()
         assert run_campaign_step(again, "start") == found["start"]
         assert run_campaign_step(again, "send") == found["send"]
         pd.testing.assert_frame_equal(_without_times(again.assigned(TEST).toPandas()), before)
@@ -178,8 +211,7 @@ def test_a_draw_stays_when_the_list_changes(alike: Campaign) -> None:
 
 
 def test_steps_in_the_wrong_order(spark: SparkSession, tmp_path: Path) -> None:
-    world = World.of(tmp_path, 3000, 0.0)
-    context = open_campaign(world.config())
+    _, context = begun(tmp_path)
     with pytest.raises(TableError, match="`personalize start` of campaign .* must be done first"):
         run_campaign_step(context, "learn")
     with pytest.raises(TableError, match="`personalize learn`"):
@@ -205,48 +237,46 @@ def test_steps_in_the_wrong_order(spark: SparkSession, tmp_path: Path) -> None:
 def test_recipients_that_cannot_be_used(
     spark: SparkSession, tmp_path: Path, spoil: Any, message: str
 ) -> None:
-    world = World.of(tmp_path, 500, 0.0)
+    world, context = begun(tmp_path, 500)
     spoil(world.recipients).to_parquet(tmp_path / "recipients.parquet", index=False)
-    context = open_campaign(world.config())
     with pytest.raises(DataError, match=message):
         run_campaign_step(context, "start")
     assert not context.exists("assignments")
 
 
 def test_a_test_that_is_too_small_says_what_it_would_find(spark: SparkSession, tmp_path: Path) -> None:
-    world = World.of(tmp_path, 2000, 0.0)
-    context = open_campaign(world.config(test={"minimum_effect": 0.01, "baseline": 0.1}))
+    _, context = begun(tmp_path, test={"minimum_effect": 0.01, "baseline": 0.1})
     with pytest.raises(DataError, match=r"needs [\d,]+ recipients. Got 2,000, which find 0\.0\d+ at best"):
         run_campaign_step(context, "start")
-    sized = open_campaign(world.config(test={"minimum_effect": 0.09, "baseline": 0.1}))
+    _, sized = begun(tmp_path, test={"minimum_effect": 0.09, "baseline": 0.1})
     found = run_campaign_step(sized, "start")
     assert float(found["smallest_effect"]) == 0.09
     assert 0.3 < float(found["share"]) < 1
 
 
 def test_outcomes_that_cannot_be_used(spark: SparkSession, tmp_path: Path) -> None:
-    world = World.of(tmp_path, 2000, 0.0)
-    context = open_campaign(world.config())
+    world, context = begun(tmp_path)
     run_campaign_step(context, "start")
-    world.answer(context, TEST)
+    answer(world, context, tmp_path, TEST)
     rows = pd.read_parquet(tmp_path / "test.parquet")
     pd.concat([rows, rows.head(2)]).to_parquet(tmp_path / "test.parquet", index=False)
     with pytest.raises(DataError, match=r"Got several of 2 recipients.*outcomes.combine"):
-        run_campaign_step(open_campaign(world.config()), "learn")
+        run_campaign_step(begun(tmp_path)[1], "learn")
     rows.assign(ordered="yes").to_parquet(tmp_path / "test.parquet", index=False)
     with pytest.raises(DataError, match="must hold numbers. Got string instead"):
-        run_campaign_step(open_campaign(world.config()), "learn")
+        run_campaign_step(begun(tmp_path)[1], "learn")
 
 
 def test_the_command_line(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    world = World.of(tmp_path, 2000, 0.0)
+    _, context = begun(tmp_path)
+    config = context.campaign
     conf = tmp_path / "campaign.yaml"
-    conf.write_text(yaml.safe_dump(json.loads(world.config().canonical_json())), encoding="utf-8")
+    conf.write_text(yaml.safe_dump(json.loads(config.canonical_json())), encoding="utf-8")
     assert cli.main(["personalize", "start", "--conf", str(conf), "--dry-run"]) == 0
     assert not (tmp_path / "warehouse").exists()
     assert cli.main(["personalize", "start", "--conf", str(conf), "--json"]) == 0
     last = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    assert last["run_id"] == world.config().campaign_id
+    assert last["run_id"] == config.campaign_id
     assert "recipients are tested" in last["message"]
     assert Path(last["page"]).exists()
     assert cli.main(["personalize", "start", "--conf", str(conf), "--set", "test.shar=0.1"]) == 2
