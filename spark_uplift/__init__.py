@@ -12,6 +12,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
+    "PolicyTree": "spark_uplift.learners.policy_tree",
+    "PolicyTreeModel": "spark_uplift.learners.policy_tree",
     "UpliftEvaluator": "spark_uplift.learners.evaluator",
     "UpliftForest": "spark_uplift.learners.forest",
     "UpliftForestModel": "spark_uplift.learners.forest",
@@ -28,6 +30,8 @@ _LAZY = {
 _SUBMODULES = ("datasets", "metrics", "synthetic")
 
 __all__ = [
+    "PolicyTree",
+    "PolicyTreeModel",
     "UpliftEvaluator",
     "UpliftForest",
     "UpliftForestModel",

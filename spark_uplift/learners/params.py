@@ -19,12 +19,26 @@ _SUBSETS = ("auto", "all", "sqrt", "onethird")
 _COLUMNS = ("idCol", "weightCol", "propensityCol", "clusterCol")
 
 
-def _param(name: str, doc: str, converter: Any) -> Any:
+def param(name: str, doc: str, converter: Any) -> Any:
+    """Return a parameter for a class body."""
     return Param(Params._dummy(), name, doc, converter)
 
 
-def _optional_string(value: Any) -> Any:
+def optional_string(value: Any) -> Any:
+    """Convert to a string; None stays."""
     return None if value is None else TypeConverters.toString(value)
+
+
+def optional_strings(value: Any) -> Any:
+    """Convert to a list of strings; None stays."""
+    return None if value is None else TypeConverters.toListString(value)
+
+
+def amounts(value: Any) -> dict[str, float]:
+    """Convert to a dict of numbers by name."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"Could not convert {value} to a dict of numbers by name")
+    return {name: TypeConverters.toFloat(number) for name, number in value.items()}
 
 
 def _did_you_mean(name: str, known: list[str]) -> str | None:
@@ -47,97 +61,138 @@ _KINDS: dict[Any, str] = {
     TypeConverters.toString: "a string",
     TypeConverters.toBoolean: "True or False",
     TypeConverters.toListString: "a list of strings",
-    _optional_string: "a string or None",
+    optional_string: "a string or None",
+    optional_strings: "a list of strings or None",
+    amounts: "a dict of numbers by arm",
     _subset: "a string or a number",
 }
 """What each converter takes, in words."""
 
 
-class UpliftParams(Params):
+class NamedParams(Params):
+    """Parameters that are read, set and complained about by name."""
+
+    def setting(self, name: str) -> Any:
+        """Return the value of the parameter called ``name``, or its default."""
+        return self.getOrDefault(self.getParam(name))
+
+    def assign(self, given: Mapping[str, Any]) -> None:
+        """Set parameters by name; None stands for the default.
+
+        Raises
+        ------
+        ConfigError
+            With all names that do not exist and all values of a wrong type; then nothing is set.
+        """
+        owner = type(self).__name__
+        known = [param.name for param in self.params]
+        faults = [
+            bad_value("name", owner, f"one of {known}", name, _did_you_mean(name, known))
+            for name in given
+            if name not in known
+        ]
+        for name, value in given.items():
+            if name not in known or value is None:
+                continue
+            converter = self.getParam(name).typeConverter
+            try:
+                converter(value)
+            except TypeError:
+                faults.append(bad_value(name, owner, _KINDS[converter], value))
+        if faults:
+            raise ConfigError(faults)
+        for name, value in given.items():
+            if value is None:
+                self.clear(self.getParam(name))
+            else:
+                self._set(**{name: value})
+
+
+class UpliftParams(NamedParams):
     """Parameters shared by the estimator and its model."""
 
-    treatmentCol = _param("treatmentCol", "Column of the assigned arm.", TypeConverters.toString)
-    controlName = _param(
+    treatmentCol = param("treatmentCol", "Column of the assigned arm.", TypeConverters.toString)
+    controlName = param(
         "controlName", "Value of treatmentCol that is the control arm.", TypeConverters.toString
     )
-    labelCol = _param("labelCol", "Column of the outcome: a number, or a boolean.", TypeConverters.toString)
-    featureCols = _param(
+    labelCol = param("labelCol", "Column of the outcome: a number, or a boolean.", TypeConverters.toString)
+    featureCols = param(
         "featureCols",
         "Columns known before the assignment. Numbers are binned; text and booleans are categories.",
         TypeConverters.toListString,
     )
-    idCol = _param(
+    idCol = param(
         "idCol",
         "Column of the unit's id, hashed for all randomness. None: the row's content.",
-        _optional_string,
+        optional_string,
     )
-    weightCol = _param("weightCol", "Column of row weights, 0 or more. None: all 1.", _optional_string)
-    propensityCol = _param(
+    weightCol = param("weightCol", "Column of row weights, 0 or more. None: all 1.", optional_string)
+    propensityCol = param(
         "propensityCol",
         "Column of the logged probability, in (0, 1], of the arm that was assigned.",
-        _optional_string,
+        optional_string,
     )
-    clusterCol = _param(
-        "clusterCol", "Column of the cluster that is drawn as a whole (household, shop…).", _optional_string
+    clusterCol = param(
+        "clusterCol", "Column of the cluster that is drawn as a whole (household, shop…).", optional_string
     )
-    criterion = _param(
+    criterion = param(
         "criterion", f"Split criterion: one of {', '.join(registry.CRITERIA)}.", TypeConverters.toString
     )
-    normalization = _param(
+    normalization = param(
         "normalization", "Normalization of the gain: paper, causalml or none.", TypeConverters.toString
     )
-    numTrees = _param("numTrees", "Number of trees, at least 1.", TypeConverters.toInt)
-    maxDepth = _param(
+    numTrees = param("numTrees", "Number of trees, at least 1.", TypeConverters.toInt)
+    maxDepth = param(
         "maxDepth", "Largest depth of a leaf, in [0, 30]; the root's is 0.", TypeConverters.toInt
     )
-    maxBins = _param(
+    maxBins = param(
         "maxBins", "Largest number of bins of a numeric feature, in [2, 254].", TypeConverters.toInt
     )
-    minInstancesPerNode = _param(
+    minInstancesPerNode = param(
         "minInstancesPerNode", "Fewest rows of a node, at least 1.", TypeConverters.toInt
     )
-    minInstancesPerArm = _param(
+    minInstancesPerArm = param(
         "minInstancesPerArm",
         "Fewest rows, raw and effective, of every arm in a node, at least 1.",
         TypeConverters.toInt,
     )
-    nReg = _param(
+    nReg = param(
         "nReg", "Pseudo-rows at the parent's rates in split scores, 0 or more.", TypeConverters.toFloat
     )
-    shrinkage = _param(
+    shrinkage = param(
         "shrinkage", "Pseudo-rows at the parent's effect in leaf effects, 0 or more.", TypeConverters.toFloat
     )
-    subsamplingRate = _param(
+    subsamplingRate = param(
         "subsamplingRate", "Expected share of the units in a tree, in (0, 1].", TypeConverters.toFloat
     )
-    bootstrap = _param("bootstrap", "Draw units with replacement (Poisson counts).", TypeConverters.toBoolean)
-    featureSubsetStrategy = _param(
+    bootstrap = param("bootstrap", "Draw units with replacement (Poisson counts).", TypeConverters.toBoolean)
+    featureSubsetStrategy = param(
         "featureSubsetStrategy",
         "Features tried at a node: auto (sqrt), all, sqrt, onethird, or a number.",
         _subset,
     )
-    honest = _param(
+    honest = param(
         "honest", "Shape and fill each tree from different halves of its units.", TypeConverters.toBoolean
     )
-    intervals = _param(
+    intervals = param(
         "intervals", "Grow little bags, so that predictions have intervals.", TypeConverters.toBoolean
     )
-    intervalLevel = _param("intervalLevel", "Coverage of the intervals, in (0, 1).", TypeConverters.toFloat)
-    strategy = _param(
+    intervalLevel = param("intervalLevel", "Coverage of the intervals, in (0, 1).", TypeConverters.toFloat)
+    strategy = param(
         "strategy",
         "How training is divided: auto, tree_parallel or data_parallel. The forest is the same.",
         TypeConverters.toString,
     )
-    checkpointPath = _param(
+    checkpointPath = param(
         "checkpointPath",
         "Folder or URI that keeps the trees so far, and packed rows, to resume from. None: nothing is kept.",
-        _optional_string,
+        optional_string,
     )
-    seed = _param("seed", "Seed of all randomness.", TypeConverters.toInt)
-    upliftCol = _param(
+    seed = param("seed", "Seed of all randomness.", TypeConverters.toInt)
+    upliftCol = param(
         "upliftCol", "Output column, array<double>: the uplift of each treatment.", TypeConverters.toString
     )
-    recommendedCol = _param(
+    recommendedCol = param(
         "recommendedCol",
         "Output column: the arm with the largest positive uplift, or the control.",
         TypeConverters.toString,
@@ -174,38 +229,7 @@ class UpliftParams(Params):
 
     def value(self, name: str) -> Any:
         """Return the value of the parameter called ``name``, or its default."""
-        return self.getOrDefault(self.getParam(name))
-
-    def assign(self, given: Mapping[str, Any]) -> None:
-        """Set parameters by name; None stands for the default.
-
-        Raises
-        ------
-        ConfigError
-            With all names that do not exist and all values of a wrong type; then nothing is set.
-        """
-        owner = type(self).__name__
-        known = [param.name for param in self.params]
-        faults = [
-            bad_value("name", owner, f"one of {known}", name, _did_you_mean(name, known))
-            for name in given
-            if name not in known
-        ]
-        for name, value in given.items():
-            if name not in known or value is None:
-                continue
-            converter = self.getParam(name).typeConverter
-            try:
-                converter(value)
-            except TypeError:
-                faults.append(bad_value(name, owner, _KINDS[converter], value))
-        if faults:
-            raise ConfigError(faults)
-        for name, value in given.items():
-            if value is None:
-                self.clear(self.getParam(name))
-            else:
-                self._set(**{name: value})
+        return self.setting(name)
 
     def columns(self) -> Columns:
         """Return the roles of the columns."""

@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from spark_uplift.errors import TableError, nearest
-from spark_uplift.schemas import campaigns, decisions, evaluation, experiment, modelling, operations, policy
+from spark_uplift.schemas import (
+    campaigns,
+    decisions,
+    evaluation,
+    experiment,
+    modelling,
+    operations,
+    policy,
+    policy_trees,
+)
 from spark_uplift.schemas.declaration import Column, Table
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "Column", "Table", "table"]
@@ -19,7 +28,7 @@ __all__ = ["SCHEMA_VERSION", "TABLES", "Column", "Table", "table"]
 SCHEMA_VERSION = 1
 """Version of all declarations; stored with each table, raised when a change is not additive."""
 
-_PARTS = (experiment, modelling, evaluation, policy, decisions, campaigns, operations)
+_PARTS = (experiment, modelling, evaluation, policy, policy_trees, decisions, campaigns, operations)
 
 TABLES: Mapping[str, Table] = MappingProxyType(
     {declared.name: declared for part in _PARTS for declared in part.DECLARED}

@@ -10,6 +10,8 @@ import pytest
 import spark_uplift
 
 NAMES = [
+    "PolicyTree",
+    "PolicyTreeModel",
     "UpliftEvaluator",
     "UpliftForest",
     "UpliftForestModel",
@@ -37,7 +39,14 @@ def test_public_names() -> None:
 
 
 def test_public_classes_live_where_users_find_them() -> None:
-    for name in ("UpliftEvaluator", "UpliftForest", "UpliftForestModel", "UpliftTree"):
+    for name in (
+        "PolicyTree",
+        "PolicyTreeModel",
+        "UpliftEvaluator",
+        "UpliftForest",
+        "UpliftForestModel",
+        "UpliftTree",
+    ):
         assert getattr(spark_uplift, name).__module__ == "spark_uplift"
 
 

@@ -1,0 +1,591 @@
+"""`PolicyTree` and its model: who gets which arm, as a shallow tree that people can read and SQL can run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pyspark import keyword_only
+from pyspark.ml import Estimator, Model
+from pyspark.ml.param import TypeConverters
+from pyspark.ml.util import (
+    DefaultParamsReadable,
+    DefaultParamsReader,
+    DefaultParamsWritable,
+    DefaultParamsWriter,
+    MLReadable,
+    MLReader,
+    MLWritable,
+    MLWriter,
+)
+
+from spark_uplift.errors import ConfigError, ModelError, bad_value
+from spark_uplift.learners.forest import UpliftForestModel
+from spark_uplift.learners.params import NamedParams, amounts, optional_string, optional_strings, param
+from spark_uplift.policy import tree_model, tree_sql
+from spark_uplift.policy.tree_model import ActionTree
+from spark_uplift.policy.tree_rows import node_rows
+from spark_uplift.policy.tree_search import MAX_DEPTH
+from spark_uplift.policy.tree_value import PolicyValue
+from spark_uplift.report.tree_picture import tree_svg
+from spark_uplift.spark import policy_tree
+from spark_uplift.spark import policy_tree_file as persist
+from spark_uplift.spark.columns import column
+from spark_uplift.spark.policy_tree_input import (
+    PolicyColumns,
+    arms_of,
+    cluster_column,
+    net_rewards,
+    weight_column,
+)
+from spark_uplift.spark.policy_tree_value import policy_values
+from spark_uplift.spark.score import refuse_taken
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+__all__ = ["PolicyTree", "PolicyTreeModel"]
+
+_HEADER = "sparkUpliftPolicyTree"
+_PREDICTED = "__spark_uplift_predicted"
+_GAINS = "__spark_uplift_gains"
+_HALF = "__spark_uplift_half"
+
+
+class PolicyTreeParams(NamedParams):
+    """Parameters shared by the estimator and its model."""
+
+    featureCols = param("featureCols", "Columns that the tree may split on.", TypeConverters.toListString)
+    controlName = param("controlName", "Name of the control arm.", TypeConverters.toString)
+    treatmentNames = param(
+        "treatmentNames",
+        "Arms other than control, in the order of the rewards. None: sorted.",
+        optional_strings,
+    )
+    rewardsCol = param(
+        "rewardsCol", "Column, array<double>: the reward of every arm, control first. None: made from outcomes.",
+        optional_string,
+    )  # fmt: skip
+    treatmentCol = param("treatmentCol", "Column of the arm that the unit got.", optional_string)
+    labelCol = param("labelCol", "Column of the outcome, for rewards that are made.", optional_string)
+    propensityCol = param(
+        "propensityCol",
+        "Column of the probability of the arm that the unit got, or of every arm. None: the arms' shares.",
+        optional_string,
+    )
+    weightCol = param("weightCol", "Column of row weights, 0 or more. None: all 1.", optional_string)
+    idCol = param(
+        "idCol", "Column of the unit's id, for sampling and halves. None: the row's content.", optional_string
+    )
+    clusterCol = param("clusterCol", "Column of the cluster that was drawn as a whole.", optional_string)
+    outcomeValue = param(
+        "outcomeValue", "Worth of one unit of the outcome [money], above 0.", TypeConverters.toFloat
+    )
+    costs = param("costs", "Cost of giving a unit an arm [money]; arms left out cost nothing.", amounts)
+    maxDepth = param("maxDepth", f"Largest depth of a leaf, in [0, {MAX_DEPTH}].", TypeConverters.toInt)
+    maxBins = param("maxBins", "Largest number of bins of a feature, in [2, 128].", TypeConverters.toInt)
+    minInstancesPerNode = param(
+        "minInstancesPerNode", "Fewest rows of a node, at least 1.", TypeConverters.toInt
+    )
+    minInstancesPerArm = param(
+        "minInstancesPerArm",
+        "Fewest rows of each arm in a node, 0 or more; needs treatmentCol.",
+        TypeConverters.toInt,
+    )
+    minGain = param(
+        "minGain",
+        "What a split must add per unit of the population [money], 0 or more.",
+        TypeConverters.toFloat,
+    )
+    maxFeatures = param(
+        "maxFeatures", "Most features that are looked at in pairs, at least 1.", TypeConverters.toInt
+    )
+    seed = param("seed", "Seed of all randomness.", TypeConverters.toInt)
+    actionCol = param("actionCol", "Output column: the arm to give.", TypeConverters.toString)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setDefault(
+            treatmentNames=None,
+            rewardsCol=None,
+            treatmentCol=None,
+            labelCol=None,
+            propensityCol=None,
+            weightCol=None,
+            idCol=None,
+            clusterCol=None,
+            outcomeValue=1.0,
+            costs={},
+            maxDepth=2,
+            maxBins=32,
+            minInstancesPerNode=200,
+            minInstancesPerArm=20,
+            minGain=0.0,
+            maxFeatures=16,
+            seed=1,
+            actionCol="action",
+        )
+
+    def policy_columns(self, **changes: Any) -> PolicyColumns:
+        """Return the roles of the columns, with changes."""
+        names = self.setting("treatmentNames")
+        given: dict[str, Any] = {
+            "control": self.setting("controlName"),
+            "features": tuple(self.setting("featureCols")),
+            "treatments": None if names is None else tuple(names),
+            "rewards": self.setting("rewardsCol"),
+            "treatment": self.setting("treatmentCol"),
+            "label": self.setting("labelCol"),
+            "propensity": self.setting("propensityCol"),
+            "weight": self.setting("weightCol"),
+            "unit": self.setting("idCol"),
+            "cluster": self.setting("clusterCol"),
+            "value": self.setting("outcomeValue"),
+            "costs": self.setting("costs"),
+        }
+        return PolicyColumns(**{**given, **changes})
+
+    def tree_settings(self) -> policy_tree.TreeSettings:
+        """Check every value together and return those of the search.
+
+        Raises
+        ------
+        ConfigError
+            With all faults.
+        """
+        owner = type(self).__name__
+        faults = [
+            bad_value(name, owner, expected, self.setting(name))
+            for name, expected, holds in _CONSTRAINTS
+            if not holds(self.setting(name))
+        ]
+        absent = [n for n in ("featureCols", "controlName") if not self.isDefined(self.getParam(n))]
+        faults += [bad_value(name, owner, "given", None) for name in absent]
+        if "featureCols" not in absent:
+            features = list(self.setting("featureCols"))
+            if not features or len(set(features)) < len(features):
+                faults.append(
+                    bad_value("featureCols", owner, "a list of one column or more, each once", features)
+                )
+        if faults:
+            raise ConfigError(faults)
+        return policy_tree.TreeSettings(
+            max_depth=self.setting("maxDepth"),
+            max_bins=self.setting("maxBins"),
+            min_node=self.setting("minInstancesPerNode"),
+            min_arm=self.setting("minInstancesPerArm"),
+            min_gain=self.setting("minGain"),
+            max_features=self.setting("maxFeatures"),
+            seed=self.setting("seed"),
+        )
+
+
+_CONSTRAINTS: tuple[tuple[str, str, Any], ...] = (
+    ("outcomeValue", "a number above 0", lambda v: 0.0 < v < math.inf),
+    ("maxDepth", f"an int in [0, {MAX_DEPTH}]", lambda v: 0 <= v <= MAX_DEPTH),
+    ("maxBins", "an int in [2, 128]", lambda v: 2 <= v <= 128),
+    ("minInstancesPerNode", "an int of 1 or more", lambda v: v >= 1),
+    ("minInstancesPerArm", "an int of 0 or more", lambda v: v >= 0),
+    ("minGain", "a number of 0 or more", lambda v: 0.0 <= v < math.inf),
+    ("maxFeatures", "an int of 1 or more", lambda v: v >= 1),
+)
+
+
+class PolicyTree(PolicyTreeParams, Estimator, DefaultParamsReadable, DefaultParamsWritable):  # type: ignore[type-arg]
+    """A shallow tree that says which arm each unit should get, grown for the largest net value.
+
+    The reward of an arm, times ``outcomeValue``, minus the arm's cost, is added up over all units; the tree of depth
+    1 or 2 with the largest sum is found exactly (over the bins), deeper ones by looking two levels ahead. What a
+    tree is worth must be asked of other rows than those that it was grown on: `PolicyTreeModel.value`, or
+    `crossValue` with the same rows in two halves.
+
+    Parameters
+    ----------
+    featureCols : list of str
+        Numbers, text or booleans. Nulls are allowed.
+    controlName : str
+        Name of the control arm; code 0.
+    treatmentNames : list of str, optional
+        Other arms, in the order of the rewards. Without it: those of ``treatmentCol``, sorted.
+    rewardsCol : str, optional
+        ``dr_value`` of `doubly_robust`, or any array<double> with a reward an arm, control first. Without it rewards
+        are made by inverse propensity weighting from ``treatmentCol``, ``labelCol`` and ``propensityCol`` (the arms'
+        shares if that is not given).
+    weightCol, idCol, clusterCol : str, optional
+        Row weights; the unit; a cluster that was drawn as a whole.
+    outcomeValue : float
+        Worth of one unit of the outcome [money].
+    costs : dict of str to float
+        Cost of giving a unit an arm [money].
+    maxDepth, maxBins, minInstancesPerNode, minInstancesPerArm : int
+        At most 4; bins a number (levels a category); fewest rows of a node, and of each arm in it where
+        ``treatmentCol`` says who got which.
+    minGain : float
+        What a split must add per unit of the population [money].
+    maxFeatures : int
+        With more features those that gain most by a split of their own are looked at: time grows with the square.
+    actionCol : str
+        Output column of the model.
+
+    References
+    ----------
+    Zhou, Athey & Wager (2023), "Offline multi-action policy learning"; Sverdrup et al. (2020), "policytree".
+
+    Examples
+    --------
+    >>> tree = PolicyTree(featureCols=["recency", "channel"], controlName="No E-Mail", rewardsCol="dr_value",
+    ...                   treatmentNames=["Mens E-Mail", "Womens E-Mail"], costs={"Mens E-Mail": 0.1})  # doctest: +SKIP
+    >>> model = tree.fit(train)  # doctest: +SKIP
+    >>> print(model.sql)  # doctest: +SKIP
+    >>> model.value(holdout).differences["control"]  # doctest: +SKIP
+    """
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        featureCols: list[str] | None = None,
+        controlName: str | None = None,
+        treatmentNames: list[str] | None = None,
+        rewardsCol: str | None = None,
+        treatmentCol: str | None = None,
+        labelCol: str | None = None,
+        propensityCol: str | None = None,
+        weightCol: str | None = None,
+        idCol: str | None = None,
+        clusterCol: str | None = None,
+        outcomeValue: float = 1.0,
+        costs: Mapping[str, float] | None = None,
+        maxDepth: int = 2,
+        maxBins: int = 32,
+        minInstancesPerNode: int = 200,
+        minInstancesPerArm: int = 20,
+        minGain: float = 0.0,
+        maxFeatures: int = 16,
+        seed: int = 1,
+        actionCol: str = "action",
+    ) -> None:
+        super().__init__()
+        self.assign(self._input_kwargs)  # type: ignore[attr-defined]  # set by keyword_only
+
+    def _fit(self, df: DataFrame) -> PolicyTreeModel:
+        settings = self.tree_settings()
+        return self._model(policy_tree.grow(df, self.policy_columns(), settings))
+
+    def _model(self, tree: ActionTree) -> PolicyTreeModel:
+        model = PolicyTreeModel(tree)
+        self._copyValues(model)
+        return model._resetUid(self.uid)
+
+    def surrogate(self, forest: UpliftForestModel, df: DataFrame) -> PolicyTreeModel:
+        """Grow a tree that decides as a forest would: its rewards are the forest's predicted effects.
+
+        Parameters
+        ----------
+        forest : UpliftForestModel
+        df : DataFrame
+            Units with the forest's features and this tree's; outcomes are not looked at.
+
+        Returns
+        -------
+        PolicyTreeModel
+            How much of the forest's value it keeps says `PolicyTreeModel.kept`.
+        """
+        settings = self.tree_settings()
+        columns = self.policy_columns(
+            rewards=_PREDICTED,
+            treatment=None,
+            label=None,
+            propensity=None,
+            treatments=tuple(forest.treatmentNames),
+        )
+        grown = policy_tree.grow(predicted(forest, df), columns, settings, kind="surrogate")
+        return self._model(grown)
+
+    def crossValue(self, df: DataFrame, level: float = 0.95) -> PolicyValue:
+        """Return what this way of growing is worth: halves of the units are valued by the tree of the other half.
+
+        Parameters
+        ----------
+        df : DataFrame
+            As for ``fit``; the halves are drawn by a hash of the unit (or cluster).
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        PolicyValue
+            Policies ``tree``, ``best_single`` (each half's best arm for everybody) and ``control``; no nodes but 1.
+        """
+        from pyspark.sql import functions as F
+
+        columns = self.policy_columns()
+        columns.check(df)
+        half = F.pmod(F.xxhash64("__unit", F.lit(self.setting("seed")), F.lit(_HALF)), F.lit(2))
+        halves = columns.hashed(df).withColumn(_HALF, half).drop("__unit")
+        arms, shares = arms_of(df, columns)
+        # Both halves take the shares of the whole, and the same order of the arms.
+        learner = self.copy({self.getParam("treatmentNames"): list(arms[1:])})
+        trees = [learner.fit(halves.where(F.col(_HALF) != side)).tree for side in (0, 1)]
+        first = F.col(_HALF) == 0
+        policies = {
+            "tree": F.when(first, F.expr(tree_sql.arm_number_sql(trees[0]))).otherwise(
+                F.expr(tree_sql.arm_number_sql(trees[1]))
+            ),
+            "best_single": F.when(first, trees[0].best_single).otherwise(trees[1].best_single),
+        }
+        return policy_values(
+            halves,
+            nets=net_rewards(df, columns, arms, shares),
+            weight=weight_column(columns),
+            cluster=cluster_column(columns),
+            policies=policies,
+            leaf=None,
+            level=level,
+        )
+
+
+def predicted(forest: UpliftForestModel, df: DataFrame) -> DataFrame:
+    """Return ``df`` with what the forest predicts of every arm over control, control (0) first."""
+    from pyspark.sql import functions as F
+
+    scored = forest.copy(
+        {forest.getParam("upliftCol"): _GAINS, forest.getParam("recommendedCol"): _GAINS + "_arm"}
+    )
+    out = scored.transform(df)
+    extra = [name for name in out.columns if name.startswith(_GAINS)]
+    return out.withColumn(_PREDICTED, F.concat(F.array(F.lit(0.0)), F.col(_GAINS))).drop(*extra)
+
+
+class PolicyTreeModel(PolicyTreeParams, Model, MLReadable, MLWritable):  # type: ignore[type-arg]
+    """A grown policy tree.
+
+    Attributes
+    ----------
+    rules : list of str
+        One line a leaf: who, which arm, which share of the training rows.
+    sql : str
+        The decisions as one expression of Spark SQL; a ``CASE``, or a literal where everybody gets the same arm.
+    svg : str
+        The tree as a picture, with the training rows' shares.
+    arms : list of str
+        Control first.
+    digest : str
+        SHA-256 of what the tree decides.
+    """
+
+    def __init__(self, tree: ActionTree | None = None) -> None:
+        super().__init__()
+        self._tree = tree
+
+    @property
+    def tree(self) -> ActionTree:
+        """The tree, without Spark."""
+        if self._tree is None:
+            raise ModelError(
+                "A PolicyTreeModel must have a tree. Got none. Hint: fit a PolicyTree, or load a model."
+            )
+        return self._tree
+
+    @property
+    def arms(self) -> list[str]:
+        """Arms, control first."""
+        return list(self.tree.arms)
+
+    @property
+    def rules(self) -> list[str]:
+        """One line a leaf."""
+        return self.tree.rules
+
+    @property
+    def sql(self) -> str:
+        """The decisions in Spark SQL."""
+        return tree_sql.sql(self.tree)
+
+    @property
+    def svg(self) -> str:
+        """The tree as a picture."""
+        return tree_svg(node_rows(self.tree))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the tree decides."""
+        return self.tree.digest
+
+    def _transform(self, df: DataFrame) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        name = self.setting("actionCol")
+        refuse_taken(df, [name], "set actionCol")
+        return df.withColumn(name, F.expr(self.sql))
+
+    def value(
+        self,
+        df: DataFrame,
+        *,
+        forest: UpliftForestModel | None = None,
+        policyCols: Mapping[str, str] | None = None,
+        level: float = 0.95,
+        **columns: Any,
+    ) -> PolicyValue:
+        """Return what the tree is worth on other rows than those that it was grown on.
+
+        Parameters
+        ----------
+        df : DataFrame
+            Rows with rewards, or with arm and outcome. Rows that the tree was grown on would flatter it.
+        forest : UpliftForestModel, optional
+            Also value the policy that gives each unit its best arm by this forest's predictions, net of costs.
+        policyCols : dict of str to str, optional
+            Further policies: name, and the column with the arm that it gives.
+        level : float
+            Coverage of the intervals.
+        **columns
+            Other values of this model's parameters: ``rewardsCol``, ``treatmentCol``, ``labelCol``, ``propensityCol``,
+            ``weightCol``, ``idCol``, ``clusterCol``, ``outcomeValue``, ``costs``.
+
+        Returns
+        -------
+        PolicyValue
+            Policies ``tree``, ``best_single`` (the arm that was best for everybody in training), ``control``,
+            ``forest``; differences are the tree's value minus the other's, of the same units.
+
+        Raises
+        ------
+        ColumnNotFoundError, DataError
+            All faults of a stage together.
+        """
+        from pyspark.sql import functions as F
+
+        roles = self._valued_by(columns)
+        roles.check(df)
+        arms, shares = arms_of(df, roles)
+        nets = net_rewards(df, roles, arms, shares)
+        policies: dict[str, Column] = {
+            "tree": F.expr(tree_sql.arm_number_sql(self.tree)),
+            "best_single": F.lit(self.tree.best_single),
+        }
+        for name, source in (policyCols or {}).items():
+            arm = column(source).cast("string")
+            number: Any = F
+            for place, known in enumerate(arms):
+                number = number.when(arm == known, place)
+            policies[name] = number
+        if forest is not None:
+            df = predicted(forest, df)
+            policies["forest"] = _best_arm(
+                [F.get(F.col(_PREDICTED), F.lit(a)) for a in range(len(arms))], arms, roles
+            )
+        return policy_values(
+            df,
+            nets=nets,
+            weight=weight_column(roles),
+            cluster=cluster_column(roles),
+            policies=policies,
+            leaf=F.expr(tree_sql.leaf_sql(self.tree)),
+            heaps=self.tree.tree.heap.tolist(),
+            level=level,
+        )
+
+    def kept(self, forest: UpliftForestModel, df: DataFrame, level: float = 0.95) -> PolicyValue:
+        """Return what the tree keeps of a forest's value, by the forest's own predictions.
+
+        `value` with ``forest=`` says the same by outcomes.
+
+        Returns
+        -------
+        PolicyValue
+            Its ``kept`` is the share of the forest's predicted gain over control.
+        """
+        scored = predicted(forest, df)
+        return self.value(
+            scored.withColumn(_PREDICTED + "2", scored[_PREDICTED]).drop(_PREDICTED),
+            forest=forest, level=level, rewardsCol=_PREDICTED + "2", treatmentCol=None, labelCol=None, propensityCol=None,
+        )  # fmt: skip
+
+    def _valued_by(self, columns: Mapping[str, Any]) -> PolicyColumns:
+        names = {
+            "rewardsCol": "rewards", "treatmentCol": "treatment", "labelCol": "label", "propensityCol": "propensity",
+            "weightCol": "weight", "idCol": "unit", "clusterCol": "cluster", "outcomeValue": "value", "costs": "costs",
+        }  # fmt: skip
+        unknown = [name for name in columns if name not in names]
+        if unknown:
+            raise ConfigError(
+                [
+                    bad_value("name", "PolicyTreeModel.value", f"one of {list(names)}", name)
+                    for name in unknown
+                ]
+            )
+        changes = {names[name]: value for name, value in columns.items()}
+        used = tuple(bins.name for bins in self.tree.features)
+        return self.policy_columns(
+            treatments=self.tree.arms[1:], control=self.tree.arms[0], features=used, **changes
+        )
+
+    def copy(self, extra: Any = None) -> PolicyTreeModel:
+        """Return a copy with ``extra`` parameters; the tree is shared, it never changes."""
+        copied: PolicyTreeModel = super().copy(extra)
+        copied._tree = self._tree
+        return copied
+
+    def write(self) -> MLWriter:
+        """Return the writer of `save`."""
+        return _ModelWriter(self)
+
+    @classmethod
+    def read(cls) -> MLReader[Any]:
+        """Return the reader of `load`."""
+        return _ModelReader()
+
+
+def _best_arm(gains: list[Column], arms: tuple[str, ...], roles: PolicyColumns) -> Column:
+    """Return the number of the arm with the largest net gain, the first of equal ones."""
+    from pyspark.sql import functions as F
+
+    nets = F.array(
+        *[
+            F.lit(float(roles.value)) * gain - F.lit(float(roles.costs.get(name, 0.0)))
+            for gain, name in zip(gains, arms, strict=True)
+        ]
+    )
+    return F.array_position(nets, F.array_max(nets)) - 1
+
+
+class _ModelWriter(MLWriter):
+    def __init__(self, model: PolicyTreeModel) -> None:
+        super().__init__()
+        self._model = model
+
+    def save(self, path: str) -> None:
+        """Save to ``path``; Spark's own overwriting needs a JVM object, which Spark Connect does not have."""
+        self.saveImpl(path)
+
+    def saveImpl(self, path: str) -> None:
+        tree = self._model.tree
+        extra = {_HEADER: tree.header(), "digest": tree.digest}
+        line = DefaultParamsWriter._get_metadata_to_save(self._model, self.sparkSession, extra)
+        persist.write_line(self.sparkSession, path, line, overwrite=self.shouldOverwrite)
+
+
+class _ModelReader(MLReader[Any]):
+    def load(self, path: str) -> PolicyTreeModel:
+        found = persist.read_line(self.sparkSession, path)
+        header = found.get(_HEADER)
+        if not isinstance(header, Mapping):
+            raise ModelError(f"The model at '{path}' must be a policy tree. Got other metadata instead.")
+        tree = tree_model.from_header(header, path)
+        if tree.digest != found.get("digest"):
+            raise ModelError(
+                f"The policy tree at '{path}' must have the digest {found.get('digest')}. Got {tree.digest} instead: its "
+                "file was changed. Hint: save it again."
+            )
+        model = PolicyTreeModel(tree)
+        model._resetUid(found["uid"])
+        DefaultParamsReader.getAndSetParams(model, found)
+        return model
+
+
+# Saved models name the public path, so that they survive moves of this file.
+for _public in (PolicyTree, PolicyTreeModel):
+    _public.__module__ = "spark_uplift"
