@@ -188,9 +188,10 @@ def best_single(table, n_codes, categorical, n_gains, min_node, min_arm, scratch
             if not categorical and o == 1 and p == 0:
                 continue  # missing against given is the last prefix of the first order
             value = _best_arm(left, n_gains) + _best_arm(right, n_gains)
-            if value > best and _enough(left, n_gains, min_node, min_arm):
-                if _enough(right, n_gains, min_node, min_arm):
-                    best, best_order, best_prefix = value, o, p
+            if value <= best or not _enough(left, n_gains, min_node, min_arm):
+                continue
+            if _enough(right, n_gains, min_node, min_arm):
+                best, best_order, best_prefix = value, o, p
     return best, best_order, best_prefix
 
 

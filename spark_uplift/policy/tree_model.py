@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from spark_uplift.core.tree import Tree
 from spark_uplift.errors import ModelError
 from spark_uplift.policy.tree_search import Grower
 
-__all__ = ["FORMAT_VERSION", "ActionTree", "build", "from_header"]
+__all__ = ["FORMAT_VERSION", "ActionTree", "build", "from_header", "from_records"]
 
 FORMAT_VERSION = 1
 _CATEGORICAL = -1
@@ -57,7 +57,9 @@ class ActionTree:
     @property
     def leaves(self) -> list[int]:
         """Rows of the leaves, from left to right."""
-        return list(rules.leaf_paths(self.tree))
+        heap, deepest = self.tree.heap, int(self.tree.depth.max())
+        found = [node for node in range(self.tree.n_nodes) if self.tree.left_child[node] < 0]
+        return sorted(found, key=lambda node: int(heap[node]) << (deepest - int(self.tree.depth[node])))
 
     @property
     def best_single(self) -> int:
@@ -170,15 +172,16 @@ def build(
         }
         for node in nodes
     ]
-    return _tree(tuple(features[f] for f in used), arms, records, facts)
+    return from_records(tuple(features[f] for f in used), arms, records, facts)
 
 
-def _tree(
+def from_records(
     features: tuple[FeatureBins, ...],
     arms: tuple[str, ...],
     records: list[dict[str, Any]],
     facts: Mapping[str, Any],
 ) -> ActionTree:
+    """Return the tree of nodes in heap order, each with ``node feature left action rows gain`` as in the header."""
     heap = np.array([record["node"] for record in records], np.int64)
     place = {int(h): i for i, h in enumerate(heap)}
     n = len(records)
@@ -238,11 +241,6 @@ def from_header(header: Mapping[str, Any], path: str) -> ActionTree:
             )
             for one in header["features"]
         )
-        return _tree(features, tuple(header["arms"]), list(header["nodes"]), header["facts"])
+        return from_records(features, tuple(header["arms"]), list(header["nodes"]), header["facts"])
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ModelError(f"The policy tree at '{path}' is damaged: {error!r}.") from error
-
-
-def renamed(tree: ActionTree, **facts: Any) -> ActionTree:
-    """Return the tree with other facts."""
-    return replace(tree, facts={**tree.facts, **facts})

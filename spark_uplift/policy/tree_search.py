@@ -372,5 +372,6 @@ class Counting:
         tree_kernel.route(codes, self.feature, self.left, node)
         layout = self.layout
         tree_kernel.add_rows(
-            np.ascontiguousarray(codes.T), self.slots[node], arm, gains, layout.pairs, layout.offsets[:-1], layout.widths, layout.stride, cells
+            np.ascontiguousarray(codes.T), self.slots[node], arm, gains,
+            layout.pairs, layout.offsets[:-1], layout.widths, layout.stride, cells,
         )  # fmt: skip

@@ -67,6 +67,12 @@ class PolicyValue:
     rows: dict[int, int]
     level: float
 
+    def kept(self, policy: str) -> float:
+        """Return which share of another policy's gain over control the first one keeps; NaN when that gains nothing."""
+        first = next(iter(self.values.values())).value
+        control, other = self.values["control"].value, self.values[policy].value
+        return (first - control) / (other - control) if other > control else math.nan
+
 
 def estimate(moments: F64, contrast: int, level: float) -> Estimate:
     """Return a mean from the sums of its units (or clusters).

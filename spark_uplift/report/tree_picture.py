@@ -80,17 +80,17 @@ def tree_svg(
     boxes = {heap: _box(heap, row, currency) for heap, row in found.items()}
     height = _place(boxes)
     depth = max(heap.bit_length() - 1 for heap in boxes)
-    width = _left(depth) + (_LEAF if depth else _LEAF) + 2
+    width = _left(depth) + _LEAF + 2
     parts = [_edges(boxes), *[_drawn(box, colours) for _, box in sorted(boxes.items())]]
     style = (
-        f".t{{font:13px {_FONT};fill:{_INK}}}.t .s{{fill:{_SOFT};font-size:12px}}.t .b{{font-weight:650}}"
-        f".t .e{{fill:{_SOFT};font-size:12px}}"
+        f".policy-tree{{font:13px {_FONT};fill:{_INK}}}.policy-tree .s,.policy-tree .e{{fill:{_SOFT};font-size:12px}}"
+        ".policy-tree .b{font-weight:650}"
     )
     told = escape(f"{label}. " + ". ".join(_sentence(row) for row in rows if row.get("arm") is not None))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" style="max-width:100%;height:auto" role="img" aria-label="{told}">'
-        f'<style>{style}</style><g class="t">{"".join(parts)}</g></svg>'
+        f'height="{height:g}" role="img" aria-label="{told}">'
+        f'<style>{style}</style><g class="policy-tree">{"".join(parts)}</g></svg>'
     )
 
 
@@ -160,12 +160,12 @@ def _edges(boxes: Mapping[int, _Box]) -> str:
         if box.leaf:
             continue
         x = _left(heap.bit_length() - 1) + _BOX
-        for child, word in ((boxes[2 * heap], "yes"), (boxes[2 * heap + 1], "no")):
+        for child, word, beside in ((boxes[2 * heap], "yes", -6), (boxes[2 * heap + 1], "no", 15)):
             bend, end = x + _GAP / 2, x + _GAP
             path = f"M{x:g} {box.y:g}C{bend:g} {box.y:g} {bend:g} {child.y:g} {end:g} {child.y:g}"
             parts.append(f'<path d="{path}" fill="none" stroke="{_LINES}" stroke-width="1.5"/>')
             parts.append(
-                f'<text class="e" x="{end - 6:g}" y="{child.y - 6:g}" text-anchor="end">{word}</text>'
+                f'<text class="e" x="{end - 6:g}" y="{child.y + beside:g}" text-anchor="end">{word}</text>'
             )
     return "".join(parts)
 

@@ -177,8 +177,8 @@ def _faults(found: Profile, columns: PolicyColumns, arms: tuple[str, ...]) -> li
     unknown = sorted(set(tally.arms) - set(arms)) if columns.treatment is not None else []
     if unknown:
         faults.append(
-            f"Column '{columns.treatment}': unknown arms {unknown[:20]}. Known are {list(arms)}. Hint: name all of them "
-            "in treatmentNames, in the order of the rewards."
+            f"Column '{columns.treatment}': unknown arms {unknown[:20]}. Known are {list(arms)}. Hint: name all "
+            "of them in treatmentNames, in the order of the rewards."
         )
     if columns.weight is not None and not tally.bad_weights and tally.weight_sum == 0:
         faults.append(f"The weight column '{columns.weight}' must have a positive sum. Got 0 instead.")

@@ -92,7 +92,8 @@ class PolicyColumns:
                     f"Got {kinds[name].simpleString()} instead."
                 )
         faults += [
-            f"The feature column {name!r} must not have '${{' in its name, which SQL takes for a variable. Hint: rename it."
+            f"The feature column {name!r} must not have '${{' in its name, which SQL takes for a variable. "
+            "Hint: rename it."
             for name in self.features
             if "${" in name
         ]
@@ -126,7 +127,8 @@ def arms_of(df: DataFrame, columns: PolicyColumns) -> tuple[tuple[str, ...], tup
     from pyspark.sql import functions as F
 
     needs_shares = columns.rewards is None and columns.propensity is None
-    treatments, shares = columns.treatments, ()
+    treatments = columns.treatments
+    shares: tuple[float, ...] = ()
     faults = []
     if treatments is None or needs_shares:
         arm = column(str(columns.treatment)).cast("string")
@@ -144,7 +146,8 @@ def arms_of(df: DataFrame, columns: PolicyColumns) -> tuple[tuple[str, ...], tup
         total = max(sum(counts.values()), 1)
         shares = tuple(counts.get(name, 0) / total for name in (columns.control, *treatments))
         if needs_shares and 0.0 in shares:
-            absent = [name for name, n in zip((columns.control, *treatments), shares, strict=True) if n == 0]
+            named = zip((columns.control, *treatments), shares, strict=True)
+            absent = [name for name, share in named if share == 0.0]
             faults.append(f"Column '{columns.treatment}': there are no rows of the arms {absent}.")
     arms = (columns.control, *treatments)
     if len(arms) < 2 or len(set(arms)) < len(arms):

@@ -92,7 +92,7 @@ def _moments(rows: DataFrame, count: int, heaps: list[int], clustered: bool) -> 
         return {heap: _added(by_leaf, count, heap) for heap in heaps}
     whole = {name: F.rint(F.col(name) / F.lit(units[name])).cast("bigint").alias(name) for name in units}
     # A cluster may come to several leaves of a node: its rows are added up before they are squared.
-    above = [F.when(F.col("node").isin(_under(heap, heaps)), heap) for heap in heaps]
+    above = [F.when(F.col("node").isin([n for n in heaps if _is_under(n, heap)]), heap) for heap in heaps]
     spread = rows.select(F.explode(F.array_compact(F.array(*above))).alias("node"), "unit", *whole.values())
     summed = (
         spread.groupBy("node", "unit")
@@ -106,21 +106,17 @@ def _moments(rows: DataFrame, count: int, heaps: list[int], clustered: bool) -> 
     return {heap: by_node.get(heap, empty) for heap in heaps}
 
 
-def _under(heap: int, heaps: list[int]) -> list[int]:
-    """Return a node and all nodes below it."""
-    return (
-        [other for other in heaps if other >> (other.bit_length() - heap.bit_length()) == heap]
-        if heap
-        else []
-    )
+def _is_under(leaf: int, heap: int) -> bool:
+    """Say whether a node is another one or below it."""
+    shift = leaf.bit_length() - heap.bit_length()
+    return shift >= 0 and leaf >> shift == heap
 
 
 def _added(by_leaf: dict[int, F64], count: int, heap: int) -> F64:
     """Return the sum over the leaves of a node."""
     total = np.zeros((count, 7))
     for leaf in sorted(by_leaf):
-        shift = leaf.bit_length() - heap.bit_length()
-        if shift >= 0 and leaf >> shift == heap:
+        if _is_under(leaf, heap):
             total += by_leaf[leaf]
     return total
 

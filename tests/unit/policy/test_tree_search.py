@@ -113,7 +113,8 @@ def test_any_limits_are_kept_and_the_best_tree_is_found(
     if len(grower.nodes) > 1:
         for node in grower.nodes.values():
             counts = node.sums[treatments:]
-            assert counts.sum() >= min_node and counts.min() >= min_arm
+            assert counts.sum() >= min_node
+            assert counts.min() >= min_arm
 
 
 @pytest.mark.parametrize("depth", [3, 4])
