@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "PolicyTree": "spark_uplift.learners.policy_tree",
-    "PolicyTreeModel": "spark_uplift.learners.policy_tree",
+    "PolicyTreeModel": "spark_uplift.learners.policy_tree_model",
     "UpliftEvaluator": "spark_uplift.learners.evaluator",
     "UpliftForest": "spark_uplift.learners.forest",
     "UpliftForestModel": "spark_uplift.learners.forest",
