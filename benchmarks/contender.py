@@ -33,6 +33,7 @@ CONTENDERS = {
     "ours-scale": "benchmarks.scale:fit",
     "ours-strategies": "benchmarks.scale:strategies",
     "ours-scoring": "benchmarks.scoring:score",
+    "coverage": "benchmarks.coverage:simulate",
     "counting": "benchmarks.costs:counting_kernel",
     "kernel": "benchmarks.kernel:run",
     "first-call": "benchmarks.kernel:first_call",

@@ -13,15 +13,17 @@ CONTROL = "control"
 
 SECTIONS = (
     "fit", "kernel", "transform", "memory", "cold", "breakdown", "counting", "scale", "strategies", "executors",
-    "spill", "scoring", "campaigns",
+    "spill", "scoring", "campaigns", "coverage",
 )  # fmt: skip
-LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring")
-"""Run only when asked for: they take hours and 12 GB of data."""
+LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring", "coverage")
+"""Run only when asked for: they take hours, or 12 GB of data."""
 
 FULL_PEERS = ("ydf", "ydf-sqrt", "h2o", "lightgbm")
 """Peers that take all rows in minutes."""
 SMALL_PEERS = ("causalml", "econml")
 """Peers that are run on fewer rows, beside ours on the same rows."""
+METRIC_PEERS = ("sklift", "causalml")
+"""Peers that compute metrics of scored rows."""
 
 # How many times the engine's seconds a peer should take: (peer, trees) -> ratio.
 FIT_TARGETS = {
@@ -39,6 +41,9 @@ SCALE_SECONDS = (100_000_000, 100, 6, 30 * 60.0)  # rows, trees, depth: seconds
 SCALE_BYTES = 12 * 2**30  # JVM and Python workers together
 STRATEGY_RATIO = 2.0  # data_parallel's seconds over tree_parallel's
 EXECUTOR_RATIO = 1.6  # one executor's seconds over two executors'
+COVERAGE_RANGE = (0.93, 0.97)  # of 95 % intervals
+EVALUATION_RATIO = 20.0  # a peer's seconds over ours, for the same intervals
+EVALUATION_GROWTH = 1.25  # most that the largest table's peak memory may be of the smallest one's
 SPILL_RATIO = 5.0  # packed rows over the executors' memory
 
 

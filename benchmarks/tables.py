@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import campaigns, scale_tables, scoring
+from benchmarks import campaigns, coverage, scale_tables, scoring
 from benchmarks.machine import sentence
 from benchmarks.markdown import markdown, number, verdict
 from benchmarks.settings import (
@@ -249,6 +249,7 @@ _SECTIONS: dict[str, Callable[[Any], str]] = {
     **scale_tables.SECTIONS,
     "scoring": scoring.table,
     "campaigns": campaigns.table,
+    "coverage": coverage.table,
 }
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spark_uplift.errors import DataError, bad_value, nearest
-from spark_uplift.metrics.replicates import count_copies, stream_keys
+from spark_uplift.metrics.replicates import count_copies
 
 __all__ = ["INTERVALS", "LOGGED", "METHODS", "Layout", "Method", "Sums", "choice_faults", "lanes", "sums_of"]
 
@@ -276,10 +276,9 @@ def sums_of(layout: Layout, values: F64, ratio: F64, units: U64 | None, seed: in
     if units is None:
         units = np.arange(rows, dtype=np.uint64)
     replicates = np.zeros((bootstrap, values.shape[1]))
-    keys = stream_keys(seed, bootstrap)
     for start in range(0, rows if bootstrap else 0, 8192):
         part = slice(start, start + 8192)
-        replicates += count_copies(units[part], keys).T @ values[part]
+        replicates += count_copies(units[part], seed, bootstrap).T @ values[part]
     first, second = (np.array(side) for side in zip(*layout.pairs, strict=True))
     products = np.einsum("ip,ip->p", values[:, first], values[:, second])
     most = ratio.max(axis=0) if rows else np.zeros(ratio.shape[1])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from spark_uplift.metrics.replicates import count_copies, stream_keys, whole_unit
+from spark_uplift.metrics.replicates import count_copies, whole_unit
 from spark_uplift.policy.value_sums import Layout, Sums, lanes
 from spark_uplift.spark.additive import add_up
 from spark_uplift.spark.arrow import hashes, numbers
@@ -63,7 +63,6 @@ def _make_task(
     first, second = (np.array(side) for side in zip(*layout.pairs, strict=True))
 
     def task(batches: Iterator[pa.RecordBatch]) -> Sequence[npt.NDArray[Any]]:
-        keys = stream_keys(seed, bootstrap)
         totals, products = np.zeros(len(layout.lanes), np.int64), np.zeros(len(layout.pairs), np.int64)
         replicates, rows = np.zeros((bootstrap, len(layout.lanes))), np.zeros(1, np.int64)
         for batch in batches:
@@ -77,7 +76,7 @@ def _make_task(
                 units, whole = hashes(batch.column("unit")), np.rint(values / grid.replicates)
                 for start in range(0, values.shape[0], 4096):  # whole numbers: any order gives the same sum
                     part = slice(start, start + 4096)
-                    replicates += count_copies(units[part], keys).T @ whole[part]
+                    replicates += count_copies(units[part], seed, bootstrap).T @ whole[part]
         return totals, products, replicates, rows
 
     return task

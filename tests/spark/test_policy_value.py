@@ -10,8 +10,8 @@ import pytest
 
 import spark_uplift as su
 from spark_uplift import schemas
-from spark_uplift.core.sampling import REPLICATE, poisson_counts
 from spark_uplift.errors import ColumnNotFoundError, DataError
+from spark_uplift.metrics.replicates import count_copies
 from tests.oracles import policy_value as oracle
 
 N = 600
@@ -139,7 +139,7 @@ def test_replicates_are_rows_written_out_as_often_as_their_hash_says(df, frame):
         .to_numpy()
         .view(np.uint64)
     )
-    counts = [poisson_counts(3, REPLICATE, r, unit) for r in range(30)]
+    counts = count_copies(unit, 3, 30).T
     found = ask(
         df, predictedCol=("q", "v"), method=["snips", "dr"], interval="bootstrap", bootstrap=30, seed=3
     )

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spark_uplift.core.sampling import REPLICATE, poisson_counts
 from spark_uplift.errors import DataError
+from spark_uplift.metrics.replicates import count_copies
 from spark_uplift.policy.value import bernstein_radius, estimate
 from spark_uplift.policy.value_sums import METHODS
 from tests.oracles import policy_value as oracle
@@ -76,7 +76,7 @@ def test_clusters_are_independent_as_a_whole(method):
 def test_bootstrap_replicates_are_rows_written_out():
     d = logged()
     units = np.random.default_rng(1).integers(0, 2**63, 300).astype(np.uint64)
-    counts = [poisson_counts(7, REPLICATE, r, units) for r in range(50)]
+    counts = count_copies(units, 7, 50).T
     found = ask(d, units=units, interval="bootstrap", bootstrap=50, seed=7)
     for method in ALL:
         drawn = oracle.bootstrap(oracle.rows_of(method, d["r"], d["rho"], 2.0, d["q"], d["v"]), counts)
