@@ -22,7 +22,7 @@ QUICK = {
     "rows": 50_000, "small_rows": 20_000, "test_rows": 50_000, "trees": [20], "repeats": 2,
     "transform_rows": 500_000, "transform_train_rows": 50_000, "predict_rows": 100_000,
     "memory_rows": [50_000, 250_000],
-    "coverage_sets": 40, "coverage_rows": 1000,
+    "coverage_sets": 40, "coverage_rows": [1000],
     "scale_rows": [50_000, 250_000], "scale_trees": 4, "pair_rows": 50_000, "spill_rows": 250_000,
     "campaigns": 5, "campaign_units": 1500,
     "only": list(SECTIONS),
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--campaigns", type=int, default=400, help="simulated campaigns of each kind")
     p.add_argument("--campaign-units", type=rows_of, default=4000, help="tested units of each")
     p.add_argument("--coverage-sets", type=int, default=2000, help="simulated experiments a world")
-    p.add_argument("--coverage-rows", type=int, default=4000, help="rows of each")
+    p.add_argument("--coverage-rows", type=rows_of, nargs="+", default=[4000, 20_000], help="rows of each")
     p.add_argument("--timeout", type=float, default=3600.0, help="seconds that one contender may take")
     p.add_argument("--work", default="benchmarks/out", help="folder for data, logs and single results")
     p.add_argument("--out", default="docs/benchmarks.json", help="results, merged section by section")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.markdown import markdown, number, verdict
+from benchmarks.markdown import markdown, verdict
 from benchmarks.settings import COVERAGE_RANGE, Settings
 
 Result = dict[str, Any]
@@ -92,16 +92,16 @@ class Truth:
 
 
 @lru_cache(maxsize=1)
-def truth_of(world: World) -> Truth:
+def truth_of(world: World, units: int = REFERENCE) -> Truth:
     """Return a world's truth from many units."""
-    found = world.draw([0, 99], REFERENCE)
+    found = world.draw([0, 99], units)
     order = np.argsort(found["score"])
     tau = found["tau"][order]
     best_first = tau[::-1]
-    ranks = np.arange(1, REFERENCE + 1)
+    ranks = np.arange(1, units + 1)
     toc = np.cumsum(best_first) / ranks - tau.mean()
     sums = np.concatenate([[0.0], np.cumsum(tau)])
-    return Truth(float(toc.mean()), float((toc * ranks).mean() / REFERENCE), found["score"][order], sums)
+    return Truth(float(toc.mean()), float((toc * ranks).mean() / units), found["score"][order], sums)
 
 
 def replicated(curve: Any, score: F64, slot: F64, rows: dict[str, F64], copies: npt.NDArray[np.uint8]) -> Any:
@@ -118,29 +118,27 @@ def replicated(curve: Any, score: F64, slot: F64, rows: dict[str, F64], copies: 
     copies : ndarray of shape (n, R), dtype=uint8
         Count of each row in each replicate.
     """
-    from spark_uplift.spark.evaluate_replicates import _starts
-
     from spark_uplift.metrics.curves import merge_points
-    from spark_uplift.metrics.replicates import replicate_curve
+    from spark_uplift.metrics.replicates import accumulate, replicate_curve
+    from spark_uplift.spark.evaluate_bins import Bins
 
-    coarse = merge_points(curve, _starts(curve))
+    every = Bins.at(curve.low[-2::-1], curve.rows[::-1], exact=True)
+    starts = np.flatnonzero(np.diff(every.coarse[::-1], prepend=-1))
+    coarse = merge_points(curve, starts.tolist())
     bins = coarse.low.shape[0]
     rank = bins - np.searchsorted(coarse.low[::-1], score, side="right")
 
-    def added(values: F64, cells: Any, count: int) -> F64:
-        order = np.argsort(cells, kind="stable")
-        ends = np.searchsorted(cells[order], np.arange(count + 1))
-        sums = np.zeros((len(values) + 1, copies.shape[1]))
-        np.cumsum(values[order, None] * copies[order], axis=0, out=sums[1:])
-        return np.asarray(sums[ends[1:]] - sums[ends[:-1]])
-
-    cells = rank * 2 + slot.astype(np.int64)
-    sums = np.stack([added(v, cells, 2 * bins) for v in (np.ones_like(score), rows["y"])], axis=1)
-    sums = sums.reshape(bins, 2, 2, -1)
+    replicates, ones = copies.shape[1], np.ones_like(score)
+    sums = np.zeros((2 * bins, 2, replicates))
+    cells = (rank * 2 + slot).astype(np.int32)
+    accumulate(cells, np.stack([ones, rows["y"]], axis=1), copies, sums)
+    sums = sums.reshape(bins, 2, 2, replicates)
+    units = (1.0, 1.0, 1.0, 1.0)
     if "dr" not in rows:
-        return replicate_curve(coarse, sums, None, None, (1.0, 1.0, 1.0, 1.0))
-    mass, gain = (added(v, rank, bins) for v in (np.ones_like(score), rows["dr"]))
-    return replicate_curve(coarse, sums, mass, None, (1.0, 1.0, 1.0, 1.0), gain)
+        return replicate_curve(coarse, sums, None, None, units)
+    scored = np.zeros((bins, 2, replicates))
+    accumulate(rank.astype(np.int32), np.stack([ones, rows["dr"]], axis=1), copies, scored)
+    return replicate_curve(coarse, sums, scored[:, 0], None, units, scored[:, 1])
 
 
 def cross_fitted(x: F64, arm: npt.NDArray[np.int64], y: F64, units: npt.NDArray[np.uint64], arms: int) -> F64:
@@ -176,7 +174,7 @@ def one_experiment(
     from spark_uplift.metrics.replicates import count_copies
     from spark_uplift.metrics.tables import uplift_columns
 
-    truth = truth_of(world)
+    truth = truth_of(world, reference)
     found = world.draw([seed, number], n)
     y, arm, score = found["y"], found["treated"], found["score"]
     units = np.random.default_rng([seed, number, 7]).integers(0, 2**64, n, dtype=np.uint64)
@@ -230,12 +228,14 @@ def logged(number: int, n: int, seed: int, binary: bool) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def policy_truth(binary: bool) -> float:
+def policy_truth(binary: bool, units: int = REFERENCE) -> float:
     """Return the policy's value in the world."""
-    return float(logged(0, REFERENCE, 99, binary)["true"].mean())
+    return float(logged(0, units, 99, binary)["true"].mean())
 
 
-def one_policy(number: int, n: int, seed: int, binary: bool) -> list[tuple[str, str, float, float, float]]:
+def one_policy(
+    number: int, n: int, seed: int, binary: bool, reference: int = REFERENCE
+) -> list[tuple[str, str, float, float, float]]:
     """Return (method, interval, lower, upper, truth) of one logged sample."""
     from spark_uplift.policy.value import estimate
 
@@ -255,20 +255,20 @@ def one_policy(number: int, n: int, seed: int, binary: bool) -> list[tuple[str, 
         bootstrap=REPLICATES,
         seed=seed + number,
     )
-    true = policy_truth(binary)
+    true = policy_truth(binary, reference)
     return [(f"policy value, {e.method}", e.interval, e.lower, e.upper, true) for e in estimates]
 
 
-def _chunk(job: tuple[str, Any, range, int, int]) -> list[list[tuple[str, str, float, float, float]]]:
-    kind, world, numbers, n, seed = job
+def _chunk(job: tuple[str, Any, range, int, int, int]) -> list[list[tuple[str, str, float, float, float]]]:
+    kind, world, numbers, n, seed, reference = job
     if kind == "policy":
-        return [one_policy(number, n, seed, world) for number in numbers]
-    return [one_experiment(world, number, n, seed) for number in numbers]
+        return [one_policy(number, n, seed, world, reference) for number in numbers]
+    return [one_experiment(world, number, n, seed, reference) for number in numbers]
 
 
 def simulate(settings: Settings, job: Result) -> Result:
     """Draw every world `sets` times and count how often intervals hold the truth."""
-    sets, n = int(job["sets"]), settings.rows
+    sets, n, reference = int(job["sets"]), settings.rows, job.get("reference", REFERENCE)
     step = max(1, sets // (4 * settings.threads))
     chunks = [range(first, min(first + step, sets)) for first in range(0, sets, step)]
     worlds: list[tuple[str, str, Any]] = [("experiment", world.name, world) for world in WORLDS]
@@ -276,7 +276,7 @@ def simulate(settings: Settings, job: Result) -> Result:
     rows: list[Result] = []
     with ProcessPoolExecutor(settings.threads) as pool:
         for kind, name, world in worlds:
-            jobs = [(kind, world, numbers, n, settings.seed) for numbers in chunks]
+            jobs = [(kind, world, numbers, n, settings.seed, reference) for numbers in chunks]
             drawn = [one for chunk in pool.map(_chunk, jobs) for one in chunk]
             rows += [{"world": name, **row} for row in _counted(drawn)]
     return {"rows": n, "sets": sets, "replicates": REPLICATES, "level": LEVEL, "coverage": rows}
@@ -300,64 +300,67 @@ def _counted(drawn: list[list[tuple[str, str, float, float, float]]]) -> list[Re
     return found
 
 
-def section(run: Callable[..., Result]) -> Callable[[Settings, Namespace], Result]:
+def section(run: Callable[..., Result]) -> Callable[[Settings, Namespace], list[Result]]:
     """Return the section; ``run`` starts a contender."""
 
-    def coverage(settings: Settings, args: Namespace) -> Result:
-        """Simulate in a process of its own."""
-        return run("coverage", replace(settings, rows=args.coverage_rows), args, sets=args.coverage_sets)
+    def coverage(settings: Settings, args: Namespace) -> list[Result]:
+        """Simulate experiments of each size in a process of its own."""
+        return [
+            run("coverage", replace(settings, rows=rows), args, sets=args.coverage_sets)
+            for rows in args.coverage_rows
+        ]
 
     return coverage
 
 
-def grouped(rows: list[Result]) -> list[Result]:
-    """Return the rows of the table: deciles of one world and kind are one row, with their range."""
-    out: list[Result] = []
-    tens: dict[tuple[str, str, str], Result] = {}
-    for row in rows:
-        if not row["what"].startswith("uplift, decile"):
-            out.append({**row, "least": None, "most": None})
-            continue
-        what = "uplift per decile" + row["what"].removeprefix("uplift, decile ").lstrip("0123456789")
-        key = (row["world"], what, row["interval"])
-        if key not in tens:
-            tens[key] = {**row, "what": what, "least": row["covered"], "most": row["covered"], "intervals": 0}
-            tens[key] |= dict.fromkeys(("covered", "above", "below", "width"), 0.0)
-            out.append(tens[key])
-        ten = tens[key]
-        total = ten["intervals"] + row["intervals"]
-        for name in ("covered", "above", "below", "width"):
-            ten[name] = (ten[name] * ten["intervals"] + row[name] * row["intervals"]) / total
-        ten["intervals"] = total
-        ten["least"], ten["most"] = min(ten["least"], row["covered"]), max(ten["most"], row["covered"])
-    return out
+_DECILE = "uplift, decile "
 
 
-def table(r: Result) -> str:
+def _cells(rows: list[Result]) -> tuple[str, bool]:
+    """Return how often intervals held the truth, deciles with their range, and whether that is as aimed at."""
+    low, high = COVERAGE_RANGE
+    shares = [row["covered"] for row in rows]
+    mean = sum(row["covered"] * row["intervals"] for row in rows) / sum(row["intervals"] for row in rows)
+    shown = f"{100 * mean:.1f}"
+    if len(rows) > 1:
+        shown += f" ({100 * min(shares):.1f} to {100 * max(shares):.1f})"
+    return shown, low <= mean <= high
+
+
+def _matrix(found: list[Result], worlds: list[str]) -> str:
+    """Return a table with a row for each kind of interval and a column for each world."""
+    kinds: dict[tuple[str, str], dict[str, list[Result]]] = {}
+    for row in found:
+        if row["world"] in worlds:
+            what = row["what"]
+            if what.startswith(_DECILE):
+                what = "uplift per decile" + what.removeprefix(_DECILE).lstrip("0123456789")
+            kinds.setdefault((what, row["interval"]), {}).setdefault(row["world"], []).append(row)
+    lines = []
+    for (what, interval), by_world in kinds.items():
+        cells = [_cells(by_world[world]) for world in worlds]
+        lines.append(
+            [f"{what}: {interval}", *(shown for shown, _ in cells), verdict(all(ok for _, ok in cells))]
+        )
+    return markdown(["covered, %", *worlds, "aim"], lines)
+
+
+def table(results: list[Result]) -> str:
     """Return the section of the coverage."""
     low, high = COVERAGE_RANGE
-    rows = []
-    for row in grouped(r["coverage"]):
-        deciles = "" if row["least"] is None else f"{100 * row['least']:.1f} to {100 * row['most']:.1f}"
-        rows.append([
-            f"{row['what']}: {row['world']}", row["interval"], f"{100 * row['covered']:.1f}", deciles,
-            f"{100 * row['above']:.1f}", f"{100 * row['below']:.1f}", number(row["width"]),
-            verdict(low <= row["covered"] <= high),
-        ])  # fmt: skip
-    error = 100 * (LEVEL * (1 - LEVEL) / r["sets"]) ** 0.5
-    text = (
-        f"{r['sets']:,} simulated experiments of {r['rows']:,} rows a world, {r['replicates']} replicates, level "
-        f"{100 * r['level']:.0f} %. The simulation's own standard error is {error:.1f} points for a single interval. "
-        f"Aim: {100 * low:.0f} to {100 * high:.0f} %."
-    )
-    header = [
-        "",
-        "interval",
-        "covered, %",
-        "single deciles, %",
-        "too high, %",
-        "too low, %",
-        "mean width",
-        "aim",
-    ]
-    return "\n\n".join(["## Coverage of 95 % intervals", text, markdown(header, rows)])
+    parts = ["## Coverage of 95 % intervals"]
+    for r in results:
+        if "error" in r:
+            parts.append(f"failed: {r['error']}")
+            continue
+        error = 100 * (LEVEL * (1 - LEVEL) / r["sets"]) ** 0.5
+        worlds = list(dict.fromkeys(row["world"] for row in r["coverage"]))
+        values = {row["world"] for row in r["coverage"] if row["what"].startswith("policy value")}
+        parts.append(
+            f"{r['sets']:,} simulated experiments of {r['rows']:,} rows a world, {r['replicates']} replicates. The "
+            f"simulation's own standard error is {error:.1f} points. Aim: {100 * low:.0f} to {100 * high:.0f} %; of "
+            "deciles all ten together (in brackets the least and the most of them)."
+        )
+        parts.append(_matrix(r["coverage"], [world for world in worlds if world not in values]))
+        parts.append(_matrix(r["coverage"], [world for world in worlds if world in values]))
+    return "\n\n".join(parts)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import data, eventlog, scale_tables, scoring, tables
+from benchmarks import coverage, data, eventlog, scale_tables, scoring, tables
 from benchmarks.__main__ import QUICK, main, merge, parse
 from benchmarks.contender import CONTENDERS, quality
 from benchmarks.sections import RUN
@@ -148,6 +148,32 @@ def test_scoring_tells_when_memory_grows():
     assert "failed: exit 1" in scoring.table([{"contender": "ours-scoring", "error": "exit 1"}])
 
 
+def _covered(share):
+    whats = [("AUTOC", "poisson", "a"), *((f"uplift, decile {b}", "analytic", "a") for b in (1, 2))]
+    rows = [
+        {"world": world, "what": what, "interval": kind, "intervals": 100, "covered": share}
+        for what, kind, world in [*whats, ("policy value, ips", "normal", "b")]
+    ]
+    rows[2]["covered"] = share - 0.02
+    return {"rows": 10, "sets": 100, "replicates": 200, "coverage": rows}
+
+
+def test_coverage_tells_what_misses_its_aim():
+    text = coverage.table([_covered(0.95), _covered(0.90), {"error": "exit 1"}])
+    assert "| uplift per decile: analytic | 94.0 (93.0 to 95.0) | reached |" in text
+    assert "| policy value, ips: normal | 90.0 | missed |" in text
+    assert "failed: exit 1" in text
+
+
+def test_coverage_is_counted_from_the_packages_own_intervals():
+    drawn = coverage.simulate(Settings(rows=600, threads=1), {"sets": 12, "reference": 20_000})
+    kinds = {(row["what"], row["interval"]) for row in drawn["coverage"]}
+    assert {("AUTOC", "poisson"), ("AUTOC", "half_sample"), ("policy value, dr", "bootstrap")} <= kinds
+    pooled = [row["covered"] for row in drawn["coverage"] if row["what"].startswith("uplift, decile")]
+    assert np.mean(pooled) > 0.85
+    assert all(0.0 <= row["covered"] <= 1.0 for row in drawn["coverage"])
+
+
 def test_report_shows_every_section(tmp_path):
     times = {f"{part}_seconds": 0.1 for part in ("encode", "grow", "predict", "import_numba", "import_ours")}
     transform = {"rows": 10, "seconds": [1e-5], "delta_seconds": [2e-5], "scan_seconds": 1e-6, "leaves": 9.0}
@@ -175,6 +201,11 @@ def test_report_shows_every_section(tmp_path):
             "small": _sized(100_000_000, 9.0, executors=1, executor_memory="450m"), "ample": _sized(100_000_000, 5.0)
         },
         "scoring": [_scored(1_000_000, 1.5, 3000.0), _scored(100_000_000, 190.0, 3100.0)],
+        "campaigns": {
+            "campaigns": 9, "units": 10,
+            "worlds": [{"world": "w", "to_gain": False, "personalised": 0.01, "coverage": 0.95, "truth": 0.0}],
+        },
+        "coverage": [_covered(0.95)],
     }  # fmt: skip
     text = tables.report({name: {"machine": MACHINE, "results": results} for name, results in found.items()})
 
