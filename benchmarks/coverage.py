@@ -165,7 +165,7 @@ def cross_fitted(x: F64, arm: npt.NDArray[np.int64], y: F64, units: npt.NDArray[
 
 
 def one_experiment(
-    world: World, number: int, n: int, seed: int
+    world: World, number: int, n: int, seed: int, reference: int = REFERENCE
 ) -> list[tuple[str, str, float, float, float]]:
     """Return (what, interval, lower, upper, truth) of one sample of a world."""
     from spark_uplift.metrics import Pair, Rows, curve_from_rows, find
