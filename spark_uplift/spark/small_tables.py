@@ -1,4 +1,4 @@
-"""Plain rows as a small DataFrame with the columns of a declared table."""
+"""Plain rows as a small DataFrame with declared columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spark_uplift import schemas
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["small_table"]
+__all__ = ["small_frame", "small_table"]
 
 _TYPES = {
     "STRING": pa.string(),
@@ -39,11 +39,16 @@ def small_table(
         Declared columns that are left out.
     """
     declared = [column for column in schemas.table(table).columns if column.name not in without]
-    arrays = [
-        pa.array([_plain(row.get(column.name)) for row in rows], _TYPES[column.type]) for column in declared
-    ]
-    ddl = ", ".join(f"`{column.name}` {column.type}" for column in declared)
-    return spark.createDataFrame(pa.table(arrays, names=[column.name for column in declared]), schema=ddl)
+    return small_frame(spark, [(column.name, column.type) for column in declared], rows)
+
+
+def small_frame(
+    spark: SparkSession, columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, Any]]
+) -> DataFrame:
+    """Return rows as a DataFrame of columns (name, Spark SQL type); NaN and empty texts become null."""
+    arrays = [pa.array([_plain(row.get(name)) for row in rows], _TYPES[kind]) for name, kind in columns]
+    ddl = ", ".join(f"`{name}` {kind}" for name, kind in columns)
+    return spark.createDataFrame(pa.table(arrays, names=[name for name, _ in columns]), schema=ddl)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ NAMES = [
     "UpliftForestModel",
     "UpliftTree",
     "__version__",
+    "cost_curve",
     "datasets",
     "decide",
     "doubly_robust",
