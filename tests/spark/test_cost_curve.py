@@ -155,7 +155,7 @@ def test_partitions_and_order_change_nothing_at_all(spark, df, frame, partitions
 
 
 def test_binned_curves_are_close_and_say_so(spark, monkeypatch):
-    from spark_uplift.spark import cost_curve
+    from spark_uplift.spark import cost_passes
 
     frame = rows(1)
     frame["uplift"] = (
@@ -163,9 +163,9 @@ def test_binned_curves_are_close_and_say_so(spark, monkeypatch):
     ).tolist()
     df = to_spark(spark, frame)
     exact = ask(df, drCol="dr_value")
-    monkeypatch.setattr(cost_curve, "_CELLS", 240)
-    monkeypatch.setattr(cost_curve, "_LEAST_CELLS", 60)
-    monkeypatch.setattr(cost_curve, "_SAMPLE_PER_CELL", 4)  # half of the rows
+    monkeypatch.setattr(cost_passes, "_CELLS", 240)
+    monkeypatch.setattr(cost_passes, "_LEAST_CELLS", 60)
+    monkeypatch.setattr(cost_passes, "_SAMPLE_PER_CELL", 4)  # half of the rows
     binned, again = ask(df, drCol="dr_value"), ask(df.repartition(4), drCol="dr_value")
     assert (exact.exact, binned.exact) == (True, False)
     one, two = points(exact), points(binned)
