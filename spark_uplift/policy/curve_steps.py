@@ -233,7 +233,9 @@ def _tally_steps(row, cell, fine, coarse, counts, base, sums):  # type: ignore[n
                 into[r] += times[r] * value
 
 
-def tally_steps(row: I64, cell: I64, fine: I64, coarse: F64, counts: F64, base: I64, sums: F64) -> None:
+def tally_steps(
+    row: I64, cell: I64, fine: I64, coarse: F64, counts: npt.NDArray[np.uint8], base: I64, sums: F64
+) -> None:
     """Add steps to the sums of their cells.
 
     Parameters
@@ -244,7 +246,7 @@ def tally_steps(row: I64, cell: I64, fine: I64, coarse: F64, counts: F64, base: 
         Values on the grid of `base`. IN
     coarse : ndarray of shape (m, L), dtype=float64
         Values on the grid of `sums`, whole numbers. IN
-    counts : ndarray of shape (n, R), dtype=float64
+    counts : ndarray of shape (n, R), dtype=uint8
         Copies of each row in each replicate. IN
     base : ndarray of shape (cells, L), dtype=int64
         Sums. IN and OUT

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spark_uplift.core.sampling import EDGES
-from spark_uplift.metrics.replicates import count_copies, stream_keys, whole_unit
+from spark_uplift.metrics.replicates import count_copies, whole_unit
 from spark_uplift.policy.curve import quantile_edges
 from spark_uplift.policy.curve_steps import (
     Steps,
@@ -189,7 +189,6 @@ def _make_task(
     """Return the function of a partition: rows in, sums of cells out."""
 
     def task(batches: Iterator[pa.RecordBatch]) -> Sequence[npt.NDArray[Any]]:
-        keys = stream_keys(asked.seed, asked.bootstrap)
         cells, lanes = views[-1].start + views[-1].cells, grid.fine.shape[0]
         base, drawn = np.zeros((cells, lanes), np.int64), np.zeros((cells, lanes, asked.bootstrap))
         mass, drawn_mass = np.zeros(arms), np.zeros((arms, asked.bootstrap))
@@ -198,12 +197,12 @@ def _make_task(
             arm = batch.column("arm").to_numpy(zero_copy_only=False)
             y, w = numbers(batch.column("y")), numbers(batch.column("w"))
             scores = _scores(batch, arm, y, arms, scoring)
-            counts = count_copies(hashes(batch.column("unit")), keys)
+            counts = count_copies(hashes(batch.column("unit")), asked.seed, asked.bootstrap)
             whole = np.rint(w / grid.mass)
             for a in range(arms):
                 own = arm == a
                 mass[a] += whole[own].sum()
-                drawn_mass[a] += counts[own].T @ whole[own]
+                drawn_mass[a] += counts[own].astype(np.float64).T @ whole[own]
             hull = hull_steps(gain, cost)
             for view in views:
                 for steps, cell in view.steps(gain, cost, hull, 1.0 / asked.value):

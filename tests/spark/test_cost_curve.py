@@ -8,8 +8,8 @@ import pytest
 
 import spark_uplift as su
 from spark_uplift import schemas
-from spark_uplift.core.sampling import REPLICATE, poisson_counts
 from spark_uplift.errors import ColumnNotFoundError, DataError
+from spark_uplift.metrics.replicates import count_copies
 from tests.oracles import cost_curve as oracle
 
 N = 500
@@ -133,9 +133,9 @@ def test_replicates_are_rows_written_out_as_often_as_their_hash_says(df, frame):
     )
     gain, cost, code = parts(frame)
     found = points(ask(df, bootstrap=12, seed=4))
-    drawn = []
+    counts, drawn = count_copies(unit, 4, 12), []
     for r in range(12):
-        at = np.repeat(np.arange(N), poisson_counts(4, REPLICATE, r, unit))
+        at = np.repeat(np.arange(N), counts[:, r])
         scores = oracle.inverse_propensity(code[at], frame["y"].to_numpy()[at], 3)
         expected = oracle.corners(gain[at], cost[at], scores)
         drawn.append([oracle.at_spend(expected, spend)[0] for spend in found["spend"]])

@@ -195,7 +195,7 @@ def test_tallies_count_rows_as_often_as_they_are_drawn():
     steps = hull_steps(gain, cost)
     cell = np.zeros(steps.row.shape[0], np.int64)
     fine = np.ones((steps.row.shape[0], 4), np.int64)
-    counts = np.random.default_rng(0).poisson(1.0, (20, 6)).astype(float)
+    counts = np.random.default_rng(0).poisson(1.0, (20, 6)).astype(np.uint8)
     base, sums = np.zeros((1, 4), np.int64), np.zeros((1, 4, 6))
     tally_steps(steps.row, cell, fine, fine.astype(float), counts, base, sums)
     assert base[0, 0] == steps.row.shape[0]
