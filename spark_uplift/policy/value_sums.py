@@ -279,7 +279,6 @@ def sums_of(layout: Layout, values: F64, ratio: F64, units: U64 | None, seed: in
     for start in range(0, rows if bootstrap else 0, 8192):
         part = slice(start, start + 8192)
         replicates += count_copies(units[part], seed, bootstrap).T @ values[part]
-        replicates += count_copies(units[part], seed, bootstrap).astype(np.float64).T @ values[part]
     first, second = (np.array(side) for side in zip(*layout.pairs, strict=True))
     products = np.einsum("ip,ip->p", values[:, first], values[:, second])
     most = ratio.max(axis=0) if rows else np.zeros(ratio.shape[1])

@@ -77,8 +77,6 @@ def _make_task(
                 for start in range(0, values.shape[0], 4096):  # whole numbers: any order gives the same sum
                     part = slice(start, start + 4096)
                     replicates += count_copies(units[part], seed, bootstrap).T @ whole[part]
-                    copies = count_copies(units[part], seed, bootstrap)
-                    replicates += copies.astype(np.float64).T @ whole[part]
         return totals, products, replicates, rows
 
     return task

@@ -140,7 +140,6 @@ def test_replicates_are_rows_written_out_as_often_as_their_hash_says(df, frame):
         .view(np.uint64)
     )
     counts = count_copies(unit, 3, 30).T
-    counts = list(count_copies(unit, 3, 30).T)
     found = ask(
         df, predictedCol=("q", "v"), method=["snips", "dr"], interval="bootstrap", bootstrap=30, seed=3
     )

@@ -77,7 +77,6 @@ def test_bootstrap_replicates_are_rows_written_out():
     d = logged()
     units = np.random.default_rng(1).integers(0, 2**63, 300).astype(np.uint64)
     counts = count_copies(units, 7, 50).T
-    counts = list(count_copies(units, 7, 50).T)
     found = ask(d, units=units, interval="bootstrap", bootstrap=50, seed=7)
     for method in ALL:
         drawn = oracle.bootstrap(oracle.rows_of(method, d["r"], d["rho"], 2.0, d["q"], d["v"]), counts)
