@@ -45,7 +45,8 @@ def decided_view(inputs: ReportInputs) -> View | None:
     return {
         "lead": _lead(total, money, inputs),
         "basis": _basis(total, money),
-        "observed": any(finite(row.get("observed")) is not None for row in rows),
+        "by_holdout": any(row.get("basis") == "holdout" for row in rows),
+        "predicted": any(finite(row.get("predicted")) is not None for row in rows),
         "money": money.unit,
         "arms": [_arm_line(row, money, colours, widest) for row in arms],
         "total": None if total is None else _arm_line(total, money, {}, 1.0),
@@ -56,10 +57,8 @@ def decided_view(inputs: ReportInputs) -> View | None:
     }
 
 
-def _observed(row: Row) -> Estimate:
-    """What units of such scores gained on the holdout, where that is known; else the model's own expectation."""
-    observed = finite(row.get("observed"))
-    return Estimate.of(row["gain"] if observed is None else observed, row["lower"], row["upper"])
+def _gain(row: Row) -> Estimate:
+    return Estimate.of(row["gain"], row["lower"], row["upper"])
 
 
 def _texts(estimate: Estimate) -> tuple[str, str]:
@@ -71,26 +70,37 @@ def _texts(estimate: Estimate) -> tuple[str, str]:
 def _lead(total: Row | None, money: Money, inputs: ReportInputs) -> str:
     if total is None:
         return ""
-    value, bounds = _texts(_observed(total))
+    value, bounds = _texts(_gain(total))
     unit = f" {money.currency}" if money.currency else ""
     level = next((finite(row["level"]) for row in inputs.evaluation_metrics if finite(row["level"])), None)
     name = f"{percent(level)} interval" if level else "interval"
     known = f" ({name} {bounds})" if bounds != "no interval" else ""
-    return f"Spend {money.text(total['cost'])}, expect {value}{unit}{known}, for {count(total['n'])} units decided."
-
-
-def _basis(total: Row | None, money: Money) -> str:
-    """Where the expectation comes from."""
-    if total is None or finite(total.get("observed")) is None:
-        return ""
     return (
-        f"That is what units with such scores gained in the evaluation. The model itself predicts "
-        f"{money.text(total['gain'], sign=True)}, {money.text(total['net'], sign=True)} net of cost."
+        f"Spend {money.text(total['cost'])}, expect {value}{unit}{known}: {count(total['n'])} units decided, "
+        f"{money.text(total['net'], sign=True)} net of cost."
     )
 
 
+_BASES = {
+    "holdout": "The expectation is what units with such scores gained in the evaluation",
+    "scores": "The expectation is the sum of the model’s own predictions",
+}
+
+
+def _basis(total: Row | None, money: Money) -> str:
+    """Where the expectation comes from, and what the model itself predicts."""
+    if total is None:
+        return ""
+    words = _BASES.get(str(total.get("basis")), "")
+    if not words:
+        return ""
+    predicted = finite(total.get("predicted"))
+    told = total.get("basis") != "scores" and predicted is not None
+    return f"{words}; the model itself predicts {money.text(predicted, sign=True)}." if told else f"{words}."
+
+
 def _arm_line(row: Row, money: Money, colours: Mapping[str, str], widest: float) -> View:
-    value, bounds = _texts(_observed(row))
+    value, bounds = _texts(_gain(row))
     share = finite(row["share"])
     return {
         "arm": row["arm"],
@@ -99,7 +109,7 @@ def _arm_line(row: Row, money: Money, colours: Mapping[str, str], widest: float)
         "share": percent(share, 1),
         "width": round(100 * (share or 0.0) / widest, 1),
         "cost": money.amount(row["cost"]),
-        "predicted": money.amount(row["gain"], sign=True),
+        "predicted": money.amount(row.get("predicted"), sign=True),
         "gain": value,
         "interval": bounds,
         "net": money.amount(row["net"], sign=True),

@@ -85,8 +85,7 @@ def views(
     >>> spark.sql("SELECT arm, bucket, uplift FROM main.marketing.latest_uplift_table")  # doctest: +SKIP
     """
     place = _Place(None if schema is None else _quoted_schema(schema), register and schema is not None)
-    known = [view for view in DASHBOARD if view.table in schemas.TABLES]
-    present = [view for view in known if tables.exists(spark, warehouse, view.table)]
+    present = [view for view in DASHBOARD if tables.exists(spark, warehouse, view.table)]
     if not present:
         raise TableError(
             f"The warehouse '{warehouse}' must have results to make views of. Got none of "

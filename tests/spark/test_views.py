@@ -23,26 +23,36 @@ START = datetime(2026, 1, 1)
 OLD, NEW, ELSEWHERE = "mail-0123456789ab", "mail-abcdefabcdef", "letters-0123456789ab"
 
 
-def write(spark: SparkSession, warehouse: str, name: str, rows: list[dict[str, Any]], run: str) -> None:
+def write(
+    spark: SparkSession, warehouse: str, name: str, rows: list[dict[str, Any]], run: str, **keys: str
+) -> None:
     columns = schemas.table(name).columns
     schema = ", ".join(f"`{c.name}` {c.type}" for c in columns)
     filled = [tuple({"run_id": run, **row}.get(c.name) for c in columns) for row in rows]
-    tables.write(spark, spark.createDataFrame(filled, schema), warehouse, name, run_id=run)
+    tables.write(spark, spark.createDataFrame(filled, schema), warehouse, name, run_id=run, **keys)
 
 
-def job(spark: SparkSession, warehouse: str, run: str, hours: int, status: str = "succeeded") -> None:
+def job(
+    spark: SparkSession,
+    warehouse: str,
+    run: str,
+    hours: int,
+    status: str = "succeeded",
+    name: str = "evaluate",
+    outputs: dict[str, str] | None = None,
+) -> None:
     columns = schemas.table("job_runs").columns
     schema = ", ".join(f"`{c.name}` {c.type}" for c in columns)
     row = {
         "run_id": run,
-        "job": "evaluate",
+        "job": name,
         "status": status,
         "started_at": START,
         "finished_at": START + timedelta(hours=hours),
-        "outputs": {},
+        "outputs": outputs or {},
     }
     frame = spark.createDataFrame([tuple(row.get(c.name) for c in columns)], schema)
-    tables.write(spark, frame, warehouse, "job_runs", run_id=run, job="evaluate")
+    tables.write(spark, frame, warehouse, "job_runs", run_id=run, job=name)
 
 
 def uplift_rows(scale: float) -> list[dict[str, Any]]:
@@ -87,7 +97,8 @@ def warehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = str(tmp_path_factory.mktemp("it's a warehouse"))
     for run, scale, hours in ((NEW, 2.0, 5), (ELSEWHERE, 9.0, 3), (OLD, 1.0, 1)):
         write(spark, folder, "uplift_table", uplift_rows(scale), run)
-        write(spark, folder, "evaluation_metrics", metric_rows(scale), run)
+        if run == NEW:
+            write(spark, folder, "evaluation_metrics", metric_rows(scale), run)
         job(spark, folder, run, hours)
     return folder
 
@@ -185,6 +196,35 @@ def test_tables_can_be_registered_for_catalogs_that_govern_by_name(
     text = spark.sql(f"SHOW CREATE TABLE {schema}.latest_uplift_table").collect()[0][0]
     assert "delta.`" not in text
     assert {row.run_id for row in spark.table(f"{schema}.latest_uplift_table").collect()} == {NEW}
+
+
+def test_decisions_are_those_of_the_list_decided_last(spark: SparkSession, tmp_path: Path) -> None:
+    folder = str(tmp_path / "w")
+    for run, lists in ((OLD, ("a", "b")), (NEW, ("c",))):
+        rows = [
+            {"model_id": "m", "list_id": x, "arm": "*", "n": 5, "cost": 2.5, "net": float(ord(x))}
+            for x in lists
+        ]
+        for row in rows:
+            write(spark, folder, "decision_summary", [row], run, model_id="m", list_id=row["list_id"])
+    job(spark, folder, NEW, 1, name="decide", outputs={"list_id": "c"})
+    job(spark, folder, OLD, 2, name="decide", outputs={"list_id": "a"})
+    made = su.views(spark, folder)
+    rows = spark.sql(f"SELECT list_id, units, spend, net FROM {made['decision_summary']}").collect()
+    assert [tuple(row) for row in rows] == [("a", 5, 2.5, 97.0)]
+    job(spark, folder, OLD, 3, name="decide", outputs={"list_id": "b"})
+    assert [row.list_id for row in spark.table(made["decision_summary"]).collect()] == ["b"]
+
+
+def test_every_view_can_be_made(spark: SparkSession, tmp_path: Path) -> None:
+    folder = str(tmp_path / "w")
+    known = [view.table for view in DASHBOARD]
+    for name in known:
+        tables.ensure(spark, folder, name)
+    made = su.views(spark, folder)
+    assert sorted(made) == sorted(known)
+    for view in DASHBOARD:
+        assert spark.table(made[view.table]).columns == [column.name for column in view.columns]
 
 
 def test_rows_that_no_job_wrote_are_those_of_the_newest_write(spark: SparkSession, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ def test_spend_and_expectation_come_first(inputs: ReportInputs) -> None:
     view = decided_view(inputs)
     assert view is not None
     assert view["lead"].replace("\u202f", " ") == (
-        "Spend 960,000 EUR, expect +2,687,000 EUR (95 % interval 2,410,000 to 2,964,000), for 100,000 units decided."
+        "Spend 960,000 EUR, expect +2,687,000 EUR (95 % interval 2,410,000 to 2,964,000): 100,000 units decided, "
+        "+1,727,000 EUR net of cost."
     )
     assert [line["arm"] for line in view["arms"]] == [
         "50 % coinsurance",
@@ -33,12 +34,19 @@ def test_spend_and_expectation_come_first(inputs: ReportInputs) -> None:
     assert view["total"]["n"] == "100,000"
 
 
-def test_what_was_observed_stands_before_what_the_model_expects(inputs: ReportInputs) -> None:
-    rows = [{**row, "observed": 0.9 * row["gain"]} for row in inputs.decision_summary]
+def test_where_the_expectation_comes_from_is_told(inputs: ReportInputs) -> None:
+    rows = [{**row, "predicted": 1.1 * row["gain"], "basis": "holdout"} for row in inputs.decision_summary]
     view = decided_view(dataclasses.replace(inputs, decision_summary=rows))
     assert view is not None
-    assert "expect +2,418,300 EUR" in view["lead"]
-    assert "The model itself predicts +2,687,000 EUR, +1,727,000 EUR net of cost." in view["basis"]
+    assert view["basis"] == (
+        "The expectation is what units with such scores gained in the evaluation; "
+        "the model itself predicts +2,955,700 EUR."
+    )
+    assert view["total"]["predicted"] == "+2,955,700"
+    rows = [{**row, "predicted": row["gain"], "basis": "scores"} for row in inputs.decision_summary]
+    view = decided_view(dataclasses.replace(inputs, decision_summary=rows))
+    assert view is not None
+    assert view["basis"] == "The expectation is the sum of the model’s own predictions."
 
 
 def test_what_binds_is_named_with_its_price(inputs: ReportInputs) -> None:
