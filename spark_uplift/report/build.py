@@ -32,7 +32,7 @@ from spark_uplift.report import (
     value,
 )
 from spark_uplift.report.charts import CHARTS
-from spark_uplift.report.figure import ARM_COLOURS, DARK, OTHER_COLOUR, POLICY_COLOUR, Figure
+from spark_uplift.report.figure import DARK, PALETTE, Figure
 from spark_uplift.report.findings import Finding, findings, with_policy_named
 from spark_uplift.report.format import Scale, count, date, finite
 from spark_uplift.report.inputs import ReportInputs, of_one_model
@@ -66,7 +66,6 @@ OPTIONAL = ("soundness", "comparison", "calibration", "value", "cost", "tree", "
 """Sections that are left out, also from the list of contents, when a run has nothing to show there."""
 
 _UNIT = "units of outcome"
-_COLOURS = (*ARM_COLOURS, POLICY_COLOUR, OTHER_COLOUR)
 
 
 def render(inputs: ReportInputs) -> str:
@@ -99,7 +98,7 @@ def render(inputs: ReportInputs) -> str:
         "title": _title(inputs),
         "byline": _byline(inputs),
         "contents": [entry for entry in _contents(inputs) if optional.get(entry[0], True)],
-        "palette": [(colour, DARK[colour]) for colour in _COLOURS],
+        "palette": [(colour, DARK[colour]) for colour in PALETTE],
         "version": __version__,
         "scale": scale,
         "summary": summary,
@@ -222,7 +221,7 @@ def _planner(found: Sequence[Finding], summary: Summary, scale: Scale) -> dict[s
 
 def _tone(colour: str | None) -> str:
     """CSS class of an arm's colour; "plain" for control and unknown arms."""
-    return f"c{_COLOURS.index(colour)}" if colour in _COLOURS else "plain"
+    return f"c{PALETTE.index(colour)}" if colour in PALETTE else "plain"
 
 
 @lru_cache(maxsize=1)

@@ -35,6 +35,9 @@ DARK = {
 }
 """Colour of the dark theme for every colour used in a figure."""
 
+PALETTE = (*ARM_COLOURS, POLICY_COLOUR, OTHER_COLOUR)
+"""Colours that the page has as classes c0, c1, … and as variables --p0, --p1, …, light or dark by the theme."""
+
 BAND_ALPHA = "2e"
 MAX_POINTS = 120
 FONT = (

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from spark_uplift.report.figure import arm_colours
+from markupsafe import Markup
+
+from spark_uplift.report.figure import PALETTE, arm_colours
 from spark_uplift.report.format import Estimate, Scale, count, finite, percent
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 from spark_uplift.report.money import Money
+from spark_uplift.report.tree_picture import tree_svg
 
 View = dict[str, Any]
 
@@ -62,10 +65,21 @@ def _tree_view(kind: str, rows: Rows, inputs: ReportInputs, scale: Scale) -> Vie
             for row in sorted(leaves, key=lambda row: -(finite(row["share"]) or 0.0))
         ],
         "sql": root["sql"] or "",
-        "picture": None,
+        "picture": Markup(_picture(rows, inputs, title)),
         "unit": unit,
         "caption": _caption(kind),
     }
+
+
+def _picture(rows: Rows, inputs: ReportInputs, title: str) -> str:
+    """The tree as SVG, in the page's colours; those change with the theme."""
+    colours = {
+        arm: f"var(--p{PALETTE.index(colour)}, {colour})" for arm, colour in arm_colours(inputs).items()
+    }
+    if inputs.experiment:
+        colours[str(inputs.experiment[0]["control"])] = "var(--soft, #59636e)"
+    currency = Money.of(inputs.economics).currency
+    return tree_svg(rows, colours=colours, currency=currency, label=title)
 
 
 def _caption(kind: str) -> str:

@@ -209,8 +209,15 @@ def policy_trees() -> list[dict[str, Any]]:
         (7, 2, None, "disea > 6.9 and physlm > 0.12", None, ARMS[0], 10_500, 0.44, 1.76, 1.6, 1.92),
     ]
     more = {**samples.RUN, "kind": "policy", "left_levels": None, "missing_left": False}
+    asked = {1: "disea <= 6.9", 2: "hlthg <= 0.5", 3: "physlm <= 0.12"}
     return [
-        {**more, **dict(zip(names, row, strict=True)), "sql": SQL if row[0] == 1 else None} for row in rows
+        {
+            **more,
+            **dict(zip(names, row, strict=True)),
+            "sql": SQL if row[0] == 1 else None,
+            "condition": asked.get(row[0]),
+        }
+        for row in rows
     ]
 
 

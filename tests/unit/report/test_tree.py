@@ -41,3 +41,14 @@ def test_a_tree_that_is_one_leaf_covers_all_units() -> None:
     root = {**inputs.policy_trees[0], "arm": "free care", "rule": ""}
     (view,) = trees_view(dataclasses.replace(inputs, policy_trees=[root]), SCALE)
     assert [leaf["rule"] for leaf in view["leaves"]] == ["all units"]
+
+
+def test_the_picture_follows_the_page_s_theme_and_keeps_markup_out() -> None:
+    inputs = samples_decided.everything(n=3000)
+    (view,) = trees_view(inputs, SCALE)
+    assert view["picture"].startswith("<svg ")
+    assert 'fill="var(--p2, #009e73)"' in view["picture"]
+    hostile = [{**row, "condition": "<img src=x>", "rule": "</svg><script>"} for row in inputs.policy_trees]
+    (view,) = trees_view(dataclasses.replace(inputs, policy_trees=hostile), SCALE)
+    assert "<img" not in view["picture"]
+    assert "<script" not in view["picture"]
