@@ -72,4 +72,44 @@ baseline | DOUBLE | Height when the same share is treated at random [outcome]
 """,
         keys="run_id model_id arm curve fraction",
     ),
+    declare(
+        "evaluation_checks",
+        "One row a check of the evaluation itself and arm: can its numbers be trusted?",
+        """
+run_id
+model_id
+arm | STRING | Treatment that is compared with control, or * for the policy
+check | STRING | Name: overlap, effective_sample_size, ties or score_mass
+status | STRING | pass, warn or fail
+value | DOUBLE | What was measured, in `unit`
+threshold | DOUBLE | Where the check turns, in `unit`
+unit | STRING | Unit of value and threshold, e.g. probability, rows, share
+message | STRING | The finding in one sentence
+hint | STRING | What to do about it
+""",
+        keys="run_id model_id arm check",
+    ),
+    declare(
+        "model_comparison",
+        "One row a metric, style and arm: this model against another one on the same rows and bootstrap draws",
+        """
+run_id
+model_id
+other_model | STRING | The model that it is compared with
+arm | STRING | Treatment that is compared with control, or * for the policy
+metric | STRING | Name, e.g. autoc, qini, gain_at_20
+style | STRING | Convention of the number: grf, sklift, causalml, h2o, ydf, perpetual or upliftml
+value | DOUBLE | The metric of this model
+other_value | DOUBLE | The metric of the other model [unit of the metric]
+difference | DOUBLE | value - other_value [unit of the metric]
+std_error | DOUBLE | Standard error of the difference, from paired replicates
+lower | DOUBLE | Lower end of the interval of the difference
+upper | DOUBLE | Upper end of the interval of the difference
+p_value | DOUBLE | Two-sided probability of such a difference where the models are equally good [0-1]
+level | DOUBLE | Coverage of the interval [0-1]
+n | BIGINT | Rows that the metric rests on [rows]
+bootstrap | INT | Bootstrap replicates behind the interval
+""",
+        keys="run_id model_id other_model arm metric style",
+    ),
 )

@@ -13,6 +13,7 @@ import pyarrow as pa
 from spark_uplift import schemas
 from spark_uplift.errors import DataError, bad_value
 from spark_uplift.metrics.curves import Curve
+from spark_uplift.metrics.evaluation_checks import check_evaluation
 from spark_uplift.metrics.pair import Pair
 from spark_uplift.metrics.registry import Metric
 from spark_uplift.metrics.replicates import INTERVALS
@@ -24,7 +25,7 @@ from spark_uplift.metrics.tables import (
     uplift_columns,
 )
 from spark_uplift.spark.evaluate_bins import EXACT_POINTS, FINE_BINS
-from spark_uplift.spark.evaluate_input import ScoredColumns, prepare
+from spark_uplift.spark.evaluate_input import Prepared, ScoredColumns, prepare
 from spark_uplift.spark.evaluate_passes import Draws, measure
 from spark_uplift.spark.evaluate_views import View, views_of
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluationResult", "evaluate", "evaluate_metric"]
 
-_RUN_COLUMNS = ("run_id", "model_id", "split")
+_RUN_COLUMNS = ("run_id", "model_id", "other_model", "split")
+_TABLES = ("evaluation_metrics", "uplift_table", "evaluation_curves", "evaluation_checks")
 _TYPES = {
     "STRING": pa.string(),
     "DOUBLE": pa.float64(),
@@ -55,6 +57,8 @@ class EvaluationResult:
         A row for each arm and bucket of predicted uplift (``uplift_table``).
     curves : DataFrame
         A row for each arm, curve (qini, uplift, toc) and share of the population (``evaluation_curves``).
+    checks : DataFrame
+        A row for each arm and check of the evaluation itself (``evaluation_checks``).
     exact : bool
         Whether every distinct score had its own point.
     """
@@ -62,6 +66,7 @@ class EvaluationResult:
     metrics: DataFrame
     uplift_table: DataFrame
     curves: DataFrame
+    checks: DataFrame
     exact: bool
 
 
@@ -156,7 +161,10 @@ def evaluate(
     UserWarning
         All scores of an arm are equal: its ranking metrics are 0.
     """
-    check_parameters("evaluate", bootstrap, intervals, level, buckets, exactPoints, fineBins)
+    options = Options(bootstrap, intervals, level, buckets, seed, exactPoints, fineBins)
+    faults = options.faults("evaluate")
+    if faults:
+        raise DataError(faults)
     columns = ScoredColumns(
         treatment=treatmentCol,
         control=str(controlName),
@@ -173,10 +181,9 @@ def evaluate(
     with prepare(scored, columns) as prepared:
         views = views_of(prepared, arm)
         draws = Draws(bootstrap, seed, intervals)
-        measured = Measured.of(views, *measure(prepared, views, draws, exactPoints, fineBins))
+        measured = Measured.of(prepared, views, *measure(prepared, views, draws, exactPoints, fineBins))
     warn_of_equal_scores(measured)
-    independent = clusterCol is None and (propensityCol is None or drCol is not None)
-    return _result(scored.sparkSession, measured, level, buckets, independent)
+    return evaluated(scored.sparkSession, measured, options, columns)
 
 
 @dataclass(frozen=True)
@@ -191,59 +198,69 @@ class Measured:
         Their curves.
     replicates : tuple of Pair or None
         Their replicates; None without any.
+    least : tuple of float or None
+        Smallest logged propensity of each one's arms; None where none are logged.
     """
 
     names: tuple[str, ...]
     pairs: tuple[Pair, ...]
     replicates: tuple[Pair | None, ...]
+    least: tuple[float | None, ...]
 
     @classmethod
-    def of(cls, views: Sequence[View], curves: Sequence[Curve], copies: Sequence[Curve]) -> Measured:
+    def of(
+        cls, prepared: Prepared, views: Sequence[View], curves: Sequence[Curve], copies: Sequence[Curve]
+    ) -> Measured:
         """Take the views of one model; the only arm of an experiment is the policy too."""
         names = [view.name for view in views]
         pairs = [Pair.of(curve) for curve in curves]
         replicates: list[Pair | None] = [Pair.of(copy) for copy in copies] or [None for _ in pairs]
+        least = [_least(prepared, view) for view in views]
         if views[0].alone:
-            names, pairs, replicates = [*names, "*"], pairs * 2, replicates * 2
-        return cls(tuple(names), tuple(pairs), tuple(replicates))
+            names, pairs, replicates, least = [*names, "*"], pairs * 2, replicates * 2, least * 2
+        return cls(tuple(names), tuple(pairs), tuple(replicates), tuple(least))
 
 
-def check_parameters(
-    owner: str,
-    bootstrap: int,
-    intervals: str,
-    level: float,
-    buckets: int,
-    exact_points: int,
-    fine_bins: int,
-) -> None:
-    """Check what `owner` was called with.
+def _least(prepared: Prepared, view: View) -> float | None:
+    if not prepared.logged:
+        return None
+    control = prepared.layout.arms[0]
+    arms = [control, view.name] if view.code else list(prepared.least_propensity)
+    return min(prepared.least_propensity[arm] for arm in arms)
 
-    Raises
-    ------
-    DataError
-        All bad parameters together.
-    """
-    faults = [
-        bad_value(name, owner, f"an int of at least {least}", value)
-        for name, value, least in (
-            ("bootstrap", bootstrap, 0),
-            ("buckets", buckets, 1),
-            ("exactPoints", exact_points, 0),
-            ("fineBins", fine_bins, 2),
-        )
-        if not isinstance(value, int) or value < least
-    ]
-    if bootstrap == 1:
-        faults.append(
-            bad_value("bootstrap", owner, "0, or at least 2: one replicate has no spread", bootstrap)
-        )
-    if not 0.0 < level < 1.0:
-        faults.append(bad_value("level", owner, "a float in the range (0, 1)", level))
-    if intervals not in INTERVALS:
-        faults.append(bad_value("intervals", owner, f"one of {list(INTERVALS)}", intervals))
-    if faults:
-        raise DataError(faults)
+
+@dataclass(frozen=True)
+class Options:
+    """How to evaluate; see `evaluate`."""
+
+    bootstrap: int
+    intervals: str
+    level: float
+    buckets: int
+    seed: int
+    exact_points: int
+    fine_bins: int
+
+    def faults(self, owner: str) -> list[str]:
+        """Return what is wrong with the parameters of the function `owner`."""
+        faults = [
+            bad_value(name, owner, f"an int of at least {least}", value)
+            for name, value, least in (
+                ("bootstrap", self.bootstrap, 0),
+                ("buckets", self.buckets, 1),
+                ("exactPoints", self.exact_points, 0),
+                ("fineBins", self.fine_bins, 2),
+            )
+            if not isinstance(value, int) or value < least
+        ]
+        if self.bootstrap == 1:
+            wanted = "0, or at least 2: one replicate has no spread"
+            faults.append(bad_value("bootstrap", owner, wanted, self.bootstrap))
+        if not 0.0 < self.level < 1.0:
+            faults.append(bad_value("level", owner, "a float in the range (0, 1)", self.level))
+        if self.intervals not in INTERVALS:
+            faults.append(bad_value("intervals", owner, f"one of {list(INTERVALS)}", self.intervals))
+        return faults
 
 
 def evaluate_metric(scored: DataFrame, columns: ScoredColumns, metric: Metric) -> float:
@@ -267,15 +284,16 @@ def evaluate_metric(scored: DataFrame, columns: ScoredColumns, metric: Metric) -
         views = views_of(prepared, columns.arm)
         curves, _ = measure(prepared, views, Draws(0), EXACT_POINTS, FINE_BINS)
     pair = Pair.of(curves[-1])  # the policy comes last
-    warn_of_equal_scores(Measured((views[-1].name,), (pair,), (None,)))
+    warn_of_equal_scores(Measured((views[-1].name,), (pair,), (None,), (None,)))
     return float(metric.compute(pair))
 
 
-def warn_of_equal_scores(measured: Measured) -> None:
-    """Warn of arms whose rows all have the same score."""
+def warn_of_equal_scores(measured: Measured, model: str | None = None) -> None:
+    """Warn of arms whose rows all have the same score, in a model."""
     for name, pair in zip(measured.names, measured.pairs, strict=True):
         if pair.low.shape[0] == 1 and pair.low[0] == pair.high[0]:
             what = "policy" if name == "*" else f"arm {name!r}"
+            what = what if model is None else f"{what} in model {model!r}"
             warnings.warn(
                 f"All scores of the {what} are equal ({pair.low[0]:g}): they rank nobody, "
                 "and AUTOC and QINI are 0.",
@@ -284,25 +302,33 @@ def warn_of_equal_scores(measured: Measured) -> None:
             )
 
 
-def _result(
-    spark: SparkSession, measured: Measured, level: float, buckets: int, independent: bool
+def evaluated(
+    spark: SparkSession, measured: Measured, options: Options, columns: ScoredColumns
 ) -> EvaluationResult:
+    """Return what was measured as small DataFrames."""
+    # Rows that come in clusters, or with weights that are logged propensities, have no analytic interval.
+    independent = columns.cluster is None and (columns.propensity is None or columns.dr is not None)
     metrics = reported_metrics(dr=measured.pairs[0].dr is not None)
-    tables: dict[str, list[Columns]] = {"evaluation_metrics": [], "uplift_table": [], "evaluation_curves": []}
-    for name, pair, drawn in zip(measured.names, measured.pairs, measured.replicates, strict=True):
+    tables: dict[str, list[Columns]] = {name: [] for name in _TABLES}
+    for name, pair, drawn, least in zip(
+        measured.names, measured.pairs, measured.replicates, measured.least, strict=True
+    ):
         # In the policy view rows have weights 1/share, estimated: its spread is left to the bootstrap.
         analytic = independent and (name != "*" or pair.dr is not None)
-        for table, columns in (
-            ("evaluation_metrics", metric_columns(pair, drawn, level, metrics, independent=analytic)),
-            ("uplift_table", uplift_columns(pair, buckets, level)),
-            ("evaluation_curves", curve_columns(pair, drawn, level)),
+        found = [finding.row() for finding in check_evaluation(pair, least)]
+        for table, part in (
+            ("evaluation_metrics", metric_columns(pair, drawn, options.level, metrics, independent=analytic)),
+            ("uplift_table", uplift_columns(pair, options.buckets, options.level)),
+            ("evaluation_curves", curve_columns(pair, drawn, options.level)),
+            ("evaluation_checks", {key: [row[key] for row in found] for key in found[0]}),
         ):
-            tables[table].append(of_arm(name, columns))
+            tables[table].append(of_arm(name, part))
     frames = {table: small_frame(spark, table, parts) for table, parts in tables.items()}
     return EvaluationResult(
         metrics=frames["evaluation_metrics"],
         uplift_table=frames["uplift_table"],
         curves=frames["evaluation_curves"],
+        checks=frames["evaluation_checks"],
         exact=all(pair.exact for pair in measured.pairs),
     )
 

@@ -17,6 +17,7 @@ NAMES = [
     "UpliftForestModel",
     "UpliftTree",
     "__version__",
+    "compare",
     "cost_curve",
     "datasets",
     "decide",
