@@ -34,6 +34,7 @@ CONTENDERS = {
     "ours-strategies": "benchmarks.scale:strategies",
     "ours-scoring": "benchmarks.scoring:score",
     "coverage": "benchmarks.coverage:simulate",
+    "ours-decide": "benchmarks.decide:decide",
     "counting": "benchmarks.costs:counting_kernel",
     "kernel": "benchmarks.kernel:run",
     "first-call": "benchmarks.kernel:first_call",

@@ -13,9 +13,9 @@ CONTROL = "control"
 
 SECTIONS = (
     "fit", "kernel", "transform", "memory", "cold", "breakdown", "counting", "scale", "strategies", "executors",
-    "spill", "scoring", "campaigns", "coverage",
+    "spill", "scoring", "campaigns", "coverage", "decide",
 )  # fmt: skip
-LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring", "coverage")
+LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring", "coverage", "decide")
 """Run only when asked for: they take hours, or 12 GB of data."""
 
 FULL_PEERS = ("ydf", "ydf-sqrt", "h2o", "lightgbm")

@@ -53,7 +53,11 @@ def _execute(config: RunConfig, names: tuple[str, ...] | None, dry_run: bool, as
         line = f"run {context.run_id}, warehouse {public_text(config.warehouse)}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
         for step in use_case.STEPS:
-            if names is None or step.name in names:
+            if names is None and step.name in use_case.skipped(config):
+                console.print(
+                    f"{step.name:<9} {use_case.skipped(config)[step.name]}", style="dim", highlight=False
+                )
+            elif names is None or step.name in names:
                 use_case.run_step(context, step)
     finally:
         progress.close()
@@ -97,7 +101,7 @@ def _load(conf: Path, overrides: list[str]) -> RunConfig:
 
 @app.command()
 def run(conf: Conf, set_: Set = [], dry_run: DryRun = False, as_json: AsJson = False) -> None:  # noqa: B006
-    """Check, prepare, train, evaluate, score and report."""
+    """Check, prepare, train, evaluate, score, decide and report."""
     _execute(_load(conf, set_), None, dry_run, as_json)
 
 
@@ -127,6 +131,7 @@ for _name, _text in (
     ("train", "Grow the forest on the training half and save it."),
     ("evaluate", "Measure the model on the holdout: metrics, uplift table, curves, segments."),
     ("score", "Score and rank every recipient."),
+    ("decide", "Give each recipient an arm, within budgets, capacities and rules."),
     ("report", "Write the report and log the run to MLflow."),
 ):
     _add_step(_name, _text)

@@ -20,12 +20,14 @@ from pydantic import (
 )
 
 from spark_uplift.config_base import Arm, Name, Names, PositiveInt, Section, Share, SparkValue, arm_text
+from spark_uplift.config_decide import DecideConfig
 from spark_uplift.config_economics import EconomicsConfig
 from spark_uplift.config_faults import RuleError
 from spark_uplift.config_loading import Rules, Whole, load, parse
 
 __all__ = [
     "ChecksConfig",
+    "DecideConfig",
     "EconomicsConfig",
     "EvaluationConfig",
     "ExperimentConfig",
@@ -250,6 +252,7 @@ class RunConfig(Whole):
     evaluation: EvaluationConfig = EvaluationConfig()
     economics: EconomicsConfig = EconomicsConfig()
     score: ScoreConfig = ScoreConfig()
+    decide: DecideConfig | None = None
     report: ReportConfig = ReportConfig()
     mlflow: MlflowConfig = MlflowConfig()
     spark: SparkConfig = SparkConfig()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_NOT_IDENTIFYING = ("score", "report", "mlflow", "spark")
+_NOT_IDENTIFYING = ("score", "decide", "report", "mlflow", "spark")
 
 
 class Progress(Protocol):
@@ -87,7 +87,7 @@ class RunContext:
 
         What changes no result of the run does not count: one model scores many lists, and is reported anew elsewhere.
         """
-        sections = {name: type(getattr(self.config, name))() for name in _NOT_IDENTIFYING}
+        sections = {name: RunConfig.model_fields[name].default for name in _NOT_IDENTIFYING}
         return self.config.model_copy(update=sections).run_id(self.source.version)
 
     @property

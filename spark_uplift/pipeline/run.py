@@ -1,4 +1,4 @@
-"""The use case ``run``: check, prepare, train, evaluate, score, report, in this order; and its plan."""
+"""The use case ``run``: check, prepare, train, evaluate, score, decide, report, in this order; and its plan."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from spark_uplift.config import RunConfig
 from spark_uplift.pipeline.audit import public_text, recorded
 from spark_uplift.pipeline.check import check as check_experiment
 from spark_uplift.pipeline.context import RunContext
+from spark_uplift.pipeline.decide import decide
 from spark_uplift.pipeline.evaluate import evaluate
 from spark_uplift.pipeline.prepare import prepare as prepare_rows
 from spark_uplift.pipeline.report import report
@@ -81,8 +82,19 @@ STEPS: tuple[Step, ...] = (
         evaluate,
     ),
     Step("score", "uplift, recommendation and rank of every recipient", ("uplift_scores",), score),
+    Step(
+        "decide",
+        "who gets what, within budgets, capacities and rules",
+        ("decisions", "decision_summary", "decision_constraints"),
+        decide,
+    ),
     Step("report", "one HTML page, and the run in MLflow", ("report.html", "mlflow.db"), report),
 )
+
+
+def skipped(config: RunConfig) -> dict[str, str]:
+    """Return the steps that a whole run leaves out, and why."""
+    return {} if config.decide is not None else {"decide": "skipped: the configuration has no section decide"}
 
 
 def step_named(name: str) -> Step:
@@ -102,7 +114,8 @@ def run(context: RunContext) -> Path:
     """Run every step; return the report's path. Each step can be run again alone, and leaves the same rows."""
     result: Any = None
     for step in STEPS:
-        result = run_step(context, step)
+        if step.name not in skipped(context.config):
+            result = run_step(context, step)
     return Path(result)
 
 
@@ -118,11 +131,21 @@ def plan(config: RunConfig, names: tuple[str, ...] | None = None) -> list[dict[s
         f"criterion {config.forest.criterion}",
         "evaluate": f"{config.evaluation.bootstrap} bootstrap replicates, {config.evaluation.level:.0%} intervals",
         "score": f"recipients: {public_text(recipients) if recipients else 'the rows of the experiment'}",
+        "decide": _decided_by(config),
         "report": f"write {config.report.path or 'report.html'}"
         + (f"; register model '{config.mlflow.model_name or config.name}'" if config.mlflow.enabled else ""),
     }
+    if names is None:
+        detail.update(skipped(config))
     return [
         {"step": step.name, "what": detail[step.name], "writes": ", ".join(step.writes)}
         for step in STEPS
         if names is None or step.name in names
     ]
+
+
+def _decided_by(config: RunConfig) -> str:
+    if config.decide is None:
+        return "needs the section decide"
+    explored = f", {config.decide.explore:.0%} explore" if config.decide.explore else ""
+    return f"{len(config.decide.budgets)} budgets, {len(config.decide.capacities)} capacities{explored}"

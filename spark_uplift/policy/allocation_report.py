@@ -45,7 +45,7 @@ def _row(arm: str, n: int, units: int, cost: float, net: float, ends: tuple[floa
     lower, upper = (None, None) if ends is None else ends
     return {
         "arm": arm, "n": int(n), "share": n / units if units else 0.0, "cost": float(cost), "gain": float(net + cost),
-        "lower": lower, "upper": upper, "net": float(net), "observed": None,
+        "lower": lower, "upper": upper, "net": float(net), "predicted": float(net + cost),
         "basis": None if ends is None else "scores",
     }  # fmt: skip
 
@@ -63,13 +63,11 @@ def sentence(rows: Sequence[Row], currency: str | None = None) -> str:
     given = [row for row in rows[1:] if row["arm"] != ALL]
     contacted = sum(row["n"] for row in given)
     each = ", ".join(f"{row['arm']} {row['n']:,}" for row in given)
-    expected = whole["gain"] if whole["observed"] is None else whole["observed"]
     interval = "" if whole["lower"] is None else f" ({whole['lower']:,.2f} to {whole['upper']:,.2f})"
-    by = " by what the holdout showed" if whole["basis"] == "holdout" else ""
-    model = f" (the model says {whole['gain']:,.2f}{unit})" if whole["observed"] is not None else ""
+    model = f" by the holdout, {whole['predicted']:,.2f} by the model" if whole["basis"] == "holdout" else ""
     return (
-        f"Spend {whole['cost']:,.2f}{unit}, expect {expected:,.2f}{unit}{interval}{by}{model}, "
-        f"net {expected - whole['cost']:,.2f}{unit}: {contacted:,} of {whole['n']:,} units are contacted ({each})."
+        f"Spend {whole['cost']:,.2f}{unit}, expect {whole['gain']:,.2f}{unit}{interval}{model}, "
+        f"net {whole['net']:,.2f}{unit}: {contacted:,} of {whole['n']:,} units are contacted ({each})."
     )
 
 

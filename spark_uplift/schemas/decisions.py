@@ -43,12 +43,12 @@ arm | STRING | Arm; * is all units
 n | BIGINT | Units that get it
 share | DOUBLE | Their share of the list [0-1]
 cost | DOUBLE | What they cost [money]
-gain | DOUBLE | What the model expects of them [money]
+gain | DOUBLE | What they are expected to gain: by what the holdout showed of such scores, or by the model [money]
 lower | DOUBLE | Lower end of the expected gain's interval [money]
 upper | DOUBLE | Upper end of the expected gain's interval [money]
 net | DOUBLE | gain - cost [money]
-observed | DOUBLE | What units of such scores gained in the holdout; the middle of lower and upper [money]
-basis | STRING | Where lower and upper come from: holdout or scores; null without
+predicted | DOUBLE | The sum of the model's own expectations [money]
+basis | STRING | Where the interval comes from: holdout or scores; null without
 """,
         keys="run_id model_id list_id arm",
         replace=3,

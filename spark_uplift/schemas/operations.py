@@ -12,7 +12,7 @@ DECLARED = (
         "The audit trail: one row a job of a run",
         """
 run_id
-job | STRING | Use case: check, prepare, train, evaluate, score or report
+job | STRING | Use case: check, prepare, train, evaluate, score, decide or report
 status | STRING | succeeded or failed
 started_at | TIMESTAMP | Start [UTC]
 finished_at | TIMESTAMP | End [UTC]

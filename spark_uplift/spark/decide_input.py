@@ -115,7 +115,8 @@ def checked(scored: DataFrame, arguments: Mapping[str, Any]) -> Request:
         seed=arguments["seed"],
     )
     missing = _missing(scored, request)
-    check.expressions(scored, request.exclusions)
+    texts = dict.fromkeys(text for rules in request.exclusions for text in rules)
+    check.faults += expression_faults(scored, list(texts))
     check.types(scored, request)
     if missing and not check.faults:
         raise ColumnNotFoundError.of(missing, scored.columns)
@@ -123,6 +124,22 @@ def checked(scored: DataFrame, arguments: Mapping[str, Any]) -> Request:
         told = [str(ColumnNotFoundError.of(missing, scored.columns))] if missing else []
         raise DataError([*told, *check.faults])
     return request
+
+
+def expression_faults(df: DataFrame, texts: Sequence[str]) -> list[str]:
+    """Return a sentence for each exclusion that Spark does not understand, or that is not boolean."""
+    from pyspark.sql import functions as F
+
+    found = []
+    for text in texts:
+        try:
+            kind = df.select(F.expr(text)).schema[0].dataType.typeName()
+        except Exception as error:  # analysis errors differ between classic Spark and Connect
+            kind = str(error).splitlines()[0][:200]
+        if kind not in ("boolean", "void"):
+            expected = f"boolean SQL expressions of the columns, but this gives {kind}"
+            found.append(bad_value("exclusions", _OWNER, expected, text))
+    return found
 
 
 def _missing(scored: DataFrame, request: Request) -> list[str]:
@@ -250,19 +267,6 @@ class _Check:
         listed = {arm: (text,) if isinstance(text, str) else tuple(text) for arm, text in rules.items()}
         self.arms("exclusions", [arm for arm in listed if arm != "*"])
         return tuple((*listed.get("*", ()), *listed.get(name, ())) for name in self.treatments)
-
-    def expressions(self, scored: DataFrame, exclusions: Sequence[Sequence[str]]) -> None:
-        """Tell the expressions that Spark does not understand, or that are not boolean."""
-        from pyspark.sql import functions as F
-
-        for text in dict.fromkeys(text for rules in exclusions for text in rules):
-            try:
-                kind = scored.select(F.expr(text)).schema[0].dataType.typeName()
-            except Exception as error:  # analysis errors differ between classic Spark and Connect
-                kind = str(error).splitlines()[0][:200]
-            if kind not in ("boolean", "void"):
-                expected = f"boolean SQL expressions of the columns, but this gives {kind}"
-                self.faults.append(bad_value("exclusions", _OWNER, expected, text))
 
     def types(self, scored: DataFrame, request: Request) -> None:
         """Tell columns of an unusable type."""

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import coverage, data, eventlog, scale_tables, scoring, tables
+from benchmarks import coverage, data, decide, eventlog, scale_tables, scoring, tables
 from benchmarks.__main__ import QUICK, main, merge, parse
 from benchmarks.contender import CONTENDERS, quality
 from benchmarks.sections import RUN
@@ -174,6 +174,22 @@ def test_coverage_is_counted_from_the_packages_own_intervals():
     assert all(0.0 <= row["covered"] <= 1.0 for row in drawn["coverage"])
 
 
+def _decided(rows: int, seconds: float, **more: object) -> dict[str, object]:
+    return {
+        "rows": rows, "threads": 2, "seconds": seconds, "cpu_seconds": seconds, "bytes": 30 * rows, "decided": rows,
+        "parts": {"count": 1.0}, "writing": 2.0, "gap": 1e-6, "agrees": True, "limits": [{"used": 1.0, "limit": 1.0}],
+        "peak_mb": {"decide": 3000.0}, "worker_mb": {"decide": 500.0}, **more,
+    }  # fmt: skip
+
+
+def test_deciding_tells_when_a_limit_is_exceeded_or_time_runs_out():
+    assert "≤ 300: missed" in decide.table([_decided(100_000_000, 301.0)])
+    late = decide.table([_decided(1_000_000, 5.0, limits=[{"used": 2.0, "limit": 1.0}])])
+    assert "missed" in late
+    assert "missed" not in decide.table([_decided(1_000_000, 5.0)])
+    assert "failed: exit 1" in decide.table([{"contender": "ours-decide", "error": "exit 1"}])
+
+
 def test_report_shows_every_section(tmp_path):
     times = {f"{part}_seconds": 0.1 for part in ("encode", "grow", "predict", "import_numba", "import_ours")}
     transform = {"rows": 10, "seconds": [1e-5], "delta_seconds": [2e-5], "scan_seconds": 1e-6, "leaves": 9.0}
@@ -206,6 +222,7 @@ def test_report_shows_every_section(tmp_path):
             "worlds": [{"world": "w", "to_gain": False, "personalised": 0.01, "coverage": 0.95, "truth": 0.0}],
         },
         "coverage": [_covered(0.95)],
+        "decide": [_decided(1_000_000, 5.0), _decided(100_000_000, 200.0)],
     }  # fmt: skip
     text = tables.report({name: {"machine": MACHINE, "results": results} for name, results in found.items()})
 
