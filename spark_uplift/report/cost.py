@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from spark_uplift.report.figure import arm_colours
 from spark_uplift.report.format import PER, Estimate, Scale, finite, percent, plain
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 from spark_uplift.report.money import Money
-from spark_uplift.report.value import policy_name
+from spark_uplift.report.value import policy_colour, policy_name
 
 View = dict[str, Any]
 
@@ -42,7 +43,8 @@ def cost_view(inputs: ReportInputs, scale: Scale) -> View | None:
         return None
     money = Money.of(inputs.economics)
     free = is_free(inputs.cost_curve)
-    curves = []
+    curves, ends = [], []
+    colours = arm_colours(inputs)
     for policy in sorted({str(row["policy"]) for row in inputs.cost_curve}, key=lambda p: (p != "model", p)):
         rows = along([row for row in inputs.cost_curve if str(row["policy"]) == policy])
         best = break_even(rows)
@@ -50,6 +52,9 @@ def cost_view(inputs: ReportInputs, scale: Scale) -> View | None:
             {_nearest(rows, share)["fraction"]: _nearest(rows, share) for share in _TABLE_SHARES}.items()
         )
         decimals = scale.decimals(_gain(row) for row in rows)
+        if best is not None:
+            end = _summary_line(best, policy, scale, money, decimals)
+            ends.append({**end, "colour": policy_colour(policy, colours)})
         curves.append(
             {
                 "policy": policy_name(policy),
@@ -58,6 +63,8 @@ def cost_view(inputs: ReportInputs, scale: Scale) -> View | None:
             }
         )
     return {
+        "lead": next((curve["lead"] for curve in curves if curve["lead"]), ""),
+        "ends": ends if len(curves) > 1 else [],
         "curves": curves,
         "money": money.unit,
         "free": free,
@@ -75,33 +82,37 @@ def _gain(row: Row) -> Estimate:
 
 def _value_of_outcome(inputs: ReportInputs, scale: Scale, money: Money) -> str:
     value = finite(inputs.economics.get("value"))
-    return "" if value is None else f"One of the outcome’s units ({scale.unit}) counts {money.text(value)}."
+    if value is None or (value == 1.0 and money.currency is None):
+        return ""
+    return f"One of the outcome’s units ({scale.unit}) counts {money.text(value)}."
 
 
 def _cost_lead(best: Row | None, rows: Rows, scale: Scale, money: Money, free: bool, decimals: int) -> str:
     if best is None:
         return ""
-    gain = f"a gain of {scale.effect_text(_gain(best), decimals)} {scale.effect_label}"
+    gain = f"{scale.effect_text(_gain(best), decimals)} {scale.effect_label}"
     if free:
         return (
-            f"Treatment has no cost in this configuration, so the curve is over the share treated: the largest gain "
-            f"lies at {percent(best['fraction'])} of the units, {gain}."
+            "Treatment costs nothing in this configuration. The gain is expected to grow until "
+            f"{percent(best['fraction'])} of the units are treated; there it is {gain}."
         )
-    net = money.text(best["net"] * PER, sign=True)
-    spend = money.text(best["spend"] * PER)
-    if best["net"] <= 0:
-        return (
-            "No spend pays for itself: at every point of the curve the treatments cost more than they bring."
-        )
+    net, spend = finite(best["net"]), money.text(_times(best["spend"]))
+    if best["fraction"] == 0 or (net is not None and net <= 0):
+        return "No spend is expected to pay for itself: the treatments cost more than they bring."
+    text = f"for a spend of {spend} per 1,000 units of the population, a gain of {gain}"
+    if net is not None:
+        text += f", {money.text(net * PER, sign=True)} net"
     if best is rows[-1]:
-        return (
-            f"Every treatment pays for itself on average: treating all brings {net} net per 1,000 units, for a spend "
-            f"of {spend} and {gain}."
-        )
+        return f"Every treatment is expected to pay for itself: {text}."
     return (
-        f"The break-even point is at {percent(best['fraction'])} of the units: a spend of {spend} per 1,000 units of "
-        f"the population brings {gain}, {net} net. Past it, one more {money.unit} buys less than one {money.unit}."
+        f"It pays to treat {percent(best['fraction'])} of the units: {text}. Beyond this break-even point a further "
+        "treatment is expected to bring less than it costs."
     )
+
+
+def _summary_line(best: Row, policy: str, scale: Scale, money: Money, decimals: int) -> View:
+    """Where one policy breaks even, to set policies side by side."""
+    return {"policy": policy_name(policy), **_cost_line(best, scale, money, decimals, best=True)}
 
 
 def _cost_line(row: Row, scale: Scale, money: Money, decimals: int, best: bool) -> View:

@@ -28,7 +28,15 @@ def soundness_view(inputs: ReportInputs) -> View | None:
         key=lambda row: (rank.get(row["status"], 0), str(row["check"]), str(row["arm"])),
     )
     worst = str(rows[0]["status"])
-    return {"lead": _LEADS.get(worst, _LEADS["pass"]), "checks": [_line(row) for row in rows]}
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((str(row["status"]), str(row["check"])), []).append(row)
+    lines = []
+    for (status, _), members in groups.items():
+        lines += (
+            [_together(members)] if status == "pass" and len(members) > 1 else [_line(row) for row in members]
+        )
+    return {"lead": _LEADS.get(worst, _LEADS["pass"]), "checks": lines}
 
 
 def _line(row: Row) -> View:
@@ -44,19 +52,35 @@ def _line(row: Row) -> View:
     }
 
 
+def _together(rows: list[Row]) -> View:
+    """One line for a check that went well for several arms, with the range of what was measured."""
+    values = sorted(value for row in rows if (value := finite(row["value"])) is not None)
+    arms = [str(row["arm"]) for row in rows if row["arm"] not in (None, ALL_ARMS)]
+    line = {**_line(rows[0]), "arm": "", "hint": "", "message": f"{', '.join(arms)}." if arms else ""}
+    if not values:
+        return {**line, "measured": ""}
+    unit = str(rows[0]["unit"] or "")
+    ends = [in_unit(value, unit) for value in (values[0], values[-1])]
+    measured = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+    return {**line, "measured": f"{measured}{_limit(rows[0], unit)}"}
+
+
 def _measured(row: Row) -> str:
     if finite(row["value"]) is None:
         return ""
     unit = str(row["unit"] or "")
-    limit = "" if finite(row["threshold"]) is None else f", limit {in_unit(row['threshold'], unit)}"
-    return f"{in_unit(row['value'], unit)}{limit}"
+    return f"{in_unit(row['value'], unit)}{_limit(row, unit)}"
+
+
+def _limit(row: Row, unit: str) -> str:
+    return "" if finite(row["threshold"]) is None else f", limit {in_unit(row['threshold'], unit)}"
 
 
 def in_unit(value: Any, unit: str) -> str:
     """A number in its unit: shares as percent, counts whole."""
     if finite(value) is None:
         return MISSING
-    if unit == "share":
+    if unit in ("share", "probability"):
         return percent(value, 1)
     if unit in ("rows", "units"):
         return f"{count(value)} {unit}"

@@ -11,6 +11,7 @@ from spark_uplift.report.format import Estimate, Scale, count, finite, percent
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 from spark_uplift.report.money import Money
 from spark_uplift.report.tree_picture import tree_svg
+from spark_uplift.report.value import policy_name
 
 View = dict[str, Any]
 
@@ -51,7 +52,7 @@ def _tree_view(kind: str, rows: Rows, inputs: ReportInputs, scale: Scale) -> Vie
         "kind": kind,
         "title": title,
         "lead": lead,
-        "value": _value_sentence(root, scale, unit),
+        "value": " ".join([_value_sentence(root, scale, unit), *_beside(root, scale, unit)]).strip(),
         "leaves": [
             {
                 "rule": row["rule"] or "all units",
@@ -80,6 +81,20 @@ def _picture(rows: Rows, inputs: ReportInputs, title: str) -> str:
         colours[str(inputs.experiment[0]["control"])] = "var(--soft, #59636e)"
     currency = Money.of(inputs.economics).currency
     return tree_svg(rows, colours=colours, currency=currency, label=title)
+
+
+def _beside(root: Row, scale: Scale, unit: str) -> list[str]:
+    """How the tree compares with the best single arm or with the model, where the table says so."""
+    found = []
+    kept = finite(root.get("kept"))
+    if kept is not None:
+        found.append(f"It keeps {percent(kept)} of what the forest itself gains.")
+    estimate = Estimate.of(root.get("difference"), root.get("difference_lower"), root.get("difference_upper"))
+    if estimate.value is not None and root.get("other") is not None:
+        verdict = {1: "better", -1: "worse", 0: "not told apart", None: "without an interval"}[estimate.sign]
+        text = scale.effect_text(estimate, scale.decimals([estimate]))
+        found.append(f"Against “{policy_name(root['other'])}”: {text} {unit}, {verdict}.")
+    return found
 
 
 def _caption(kind: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from spark_uplift.report.figure import POLICY_COLOUR, arm_colours
 from spark_uplift.report.format import MINUS, MISSING, PER, Estimate, Scale, count, finite, percent, plain
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
+from spark_uplift.report.money import Money
 
 View = dict[str, Any]
 
@@ -111,6 +112,7 @@ def value_view(inputs: ReportInputs, scale: Scale) -> View | None:
     return {
         "lead": _value_lead(shown, scale),
         "rows": _common_count(rows),
+        "money": Money.of(inputs.economics).unit if any(finite(row.get("cost")) for row in rows) else "",
         "cut": any(finite(row["clipped_share"]) for row in rows),
         "lines": [
             _value_line(row, scale, decimals, colours)
@@ -200,6 +202,8 @@ def _value_line(row: Row, scale: Scale, decimals: int, colours: Mapping[str, str
         "method": _method_name(row),
         "value": MISSING if estimate.value is None else plain(estimate.value * PER, decimals),
         "interval": scale.effect_interval(estimate, decimals),
+        "cost": _thousand(row.get("cost")),
+        "net": _thousand(row.get("net")),
         "kind": str(row["interval"] or MISSING).replace("_", " "),
         "relative": MISSING if relative is None else signed_percent(relative - 1),
         "effective": count(row["effective_sample_size"]),
@@ -207,6 +211,11 @@ def _value_line(row: Row, scale: Scale, decimals: int, colours: Mapping[str, str
         "max_weight": plain(row["max_weight"]),
         "clipped": percent(row["clipped_share"], 1),
     }
+
+
+def _thousand(value: Any) -> str:
+    number = finite(value)
+    return MISSING if number is None else Money().amount(number * PER)
 
 
 def signed_percent(share: float) -> str:

@@ -101,9 +101,9 @@ def _upright(value: float, rows: int) -> Spec:
 
 @register(
     "cost_curve",
-    "Left to right, more money is spent, each time on the units and arms that gain most for their cost. The dashed "
-    "line spends the same on units picked at random. The ring marks the break-even point, where the net value "
-    "(gain times the value of the outcome, less spend) is largest.",
+    "Left to right, more is spent, each time on the units and arms with the largest predicted gain for their cost. The "
+    "dashed line spends the same on units picked at random. The ring marks the break-even point: up to it, each "
+    "further treatment is predicted to bring more than it costs.",
 )
 def cost_curve(inputs: ReportInputs, scale: Scale) -> list[Figure]:
     """Gain against spend with its band, one figure per policy on the same axes."""
@@ -166,7 +166,7 @@ def _cost_traces(rows: Rows, colour: str, scale: Scale, money: Money, free: bool
             "hoverinfo": "text",
         },
     ]
-    if best is not None and not free:
+    if best is not None and (best.get("break_even") or not free):
         gain = Estimate.of(best["gain"], best["lower"], best["upper"])
         traces.append(
             {

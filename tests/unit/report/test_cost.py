@@ -32,20 +32,21 @@ def test_without_a_curve_there_is_no_section() -> None:
 def test_the_break_even_point_is_told_with_spend_gain_and_net(inputs: ReportInputs) -> None:
     text = lead(inputs)
     marked = next(row for row in inputs.cost_curve if row["break_even"] and row["policy"] == "model")
-    assert f"at {marked['fraction']:.0%} of".replace("%", " %") in text
+    assert f"It pays to treat {marked['fraction']:.0%} of".replace("%", " %") in text
     assert f"{1000 * marked['spend']:,.0f} EUR" in text
     assert f"+{1000 * marked['net']:,.0f} EUR net" in text
-    assert "buys less than one EUR" in text
+    assert "expected to bring less than it costs" in text
 
 
 def test_other_ends_are_told_too(inputs: ReportInputs) -> None:
-    assert "No spend pays for itself" in lead(inputs, net=-1.0, break_even=False)
-    assert "Treatment has no cost" in lead(inputs, spend=0.0)
+    assert "No spend is expected to pay" in lead(inputs, net=-1.0, break_even=False)
+    assert "Treatment costs nothing" in lead(inputs, spend=0.0)
+    assert "EUR net" not in lead(inputs, net=None)
     rows = along([row for row in inputs.cost_curve if row["policy"] == "model"])
     rising = [{**row, "break_even": False, "net": float(i)} for i, row in enumerate(rows)]
     view = cost_view(dataclasses.replace(inputs, cost_curve=rising), SCALE)
     assert view is not None
-    assert "Every treatment pays for itself" in view["curves"][0]["lead"]
+    assert "Every treatment is expected to pay for itself" in view["curves"][0]["lead"]
 
 
 def test_without_a_mark_the_largest_net_value_is_the_end(inputs: ReportInputs) -> None:
@@ -63,6 +64,7 @@ def test_the_table_has_tenths(inputs: ReportInputs) -> None:
     shares = [line["share"].replace("\u202f", " ") for line in view["curves"][0]["lines"]]
     assert shares == [f"{10 * tenth} %" for tenth in range(1, 11)]
     assert "40 EUR" in view["value"]
+    assert [end["policy"] for end in view["ends"]] == ["this model", "free care alone"]
 
 
 def test_money_is_named_by_its_currency_or_not_at_all() -> None:

@@ -52,3 +52,17 @@ def test_a_check_without_a_number_says_its_sentence_alone() -> None:
     view = soundness_view(inputs)
     assert view is not None
     assert view["checks"][0]["measured"] == view["checks"][0]["arm"] == ""
+
+
+def test_a_check_that_passed_for_several_arms_takes_one_line() -> None:
+    row = {**samples_decided.evaluation_checks()[0], "unit": "probability"}
+    rows = [{**row, "arm": arm, "value": value} for arm, value in (("a", 0.3), ("b", 0.2), ("c", 0.4))]
+    view = soundness_view(ReportInputs(experiment=[], evaluation_checks=rows))
+    assert view is not None
+    (line,) = view["checks"]
+    assert line["measured"].replace("\u202f", " ") == "20.0 % to 40.0 %, limit 1.0 %"
+    assert line["message"] == "a, b, c."
+    unknown = [{**row, "arm": arm, "value": None} for arm in ("a", "b")]
+    view = soundness_view(ReportInputs(experiment=[], evaluation_checks=unknown))
+    assert view is not None
+    assert view["checks"][0]["measured"] == ""

@@ -52,3 +52,19 @@ def test_the_picture_follows_the_page_s_theme_and_keeps_markup_out() -> None:
     (view,) = trees_view(dataclasses.replace(inputs, policy_trees=hostile), SCALE)
     assert "<img" not in view["picture"]
     assert "<script" not in view["picture"]
+
+
+def test_a_surrogate_says_how_much_of_the_forest_it_keeps() -> None:
+    inputs = samples_decided.everything(n=3000)
+    more = {
+        "kept": 0.93,
+        "other": "model",
+        "difference": -0.1,
+        "difference_lower": -0.3,
+        "difference_upper": 0.1,
+    }
+    rows = [{**row, "kind": "surrogate", **(more if row["node"] == 1 else {})} for row in inputs.policy_trees]
+    (view,) = trees_view(dataclasses.replace(inputs, policy_trees=rows), SCALE)
+    text = view["value"].replace("\u202f", " ")
+    assert "It keeps 93 % of what the forest itself gains." in text
+    assert "Against “this model”: −100 (−300 to 100) EUR per 1,000 units, not told apart." in text

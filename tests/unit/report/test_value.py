@@ -70,3 +70,13 @@ def test_changes_have_a_sign() -> None:
         "−20.0 %",
         "0.0 %",
     ]
+
+
+def test_costs_and_net_values_are_shown_where_there_are_costs(inputs: ReportInputs) -> None:
+    rows = [{**row, "cost": 0.03, "net": 1.2} for row in inputs.policy_value]
+    view = value_view(dataclasses.replace(inputs, policy_value=rows), SCALE)
+    assert view is not None
+    assert (view["money"], view["lines"][0]["cost"], view["lines"][0]["net"]) == ("EUR", "30", "1,200")
+    view = value_view(inputs, SCALE)
+    assert view is not None
+    assert view["money"] == ""
