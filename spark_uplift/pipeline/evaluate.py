@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from spark_uplift.pipeline.audit import recorded
 from spark_uplift.pipeline.context import RunContext
+from spark_uplift.pipeline.policy import policy_results
 from spark_uplift.pipeline.segments import segments
 from spark_uplift.pipeline.train import half, trained
 from spark_uplift.spark.evaluate import EvaluationResult
@@ -23,10 +24,11 @@ def evaluate(context: RunContext) -> EvaluationResult:
     with recorded(context, "evaluate") as record:
         config, source = context.config, context.source
         model, model_id = trained(context)
+        scored = model.transform(half(context, "holdout"))
 
         def measured() -> EvaluationResult:
             return evaluate_scores(
-                model.transform(half(context, "holdout")),
+                scored,
                 treatmentCol="arm",
                 controlName=source.control,
                 labelCol="outcome",
@@ -41,7 +43,11 @@ def evaluate(context: RunContext) -> EvaluationResult:
                 seed=config.seed,
             )
 
-        result, found = side_by_side(measured, lambda: segments(context, model, model_id))
+        result, found, _ = side_by_side(
+            measured,
+            lambda: segments(context, model, model_id),
+            lambda: policy_results(context, model, model_id, scored),
+        )
 
         def write(df: DataFrame, name: str, **more: Any) -> None:
             keys = {"run_id": context.run_id, "model_id": model_id, **more}

@@ -23,7 +23,7 @@ from spark_uplift.policy.value_sums import (
     sums_of,
 )
 
-__all__ = ["Estimate", "Question", "bernstein_radius", "estimate", "estimates"]
+__all__ = ["Estimate", "Question", "bernstein_radius", "estimate", "estimates", "value_of"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -155,6 +155,12 @@ class _Linear:
             return 0.0
         spread = self.covariance(one, one) + self.covariance(two, two) - 2.0 * self.covariance(one, two)
         return math.sqrt(max(spread, 0.0))
+
+
+def value_of(layout: Layout, sums: Sums, policy: str, method: str) -> float:
+    """Return the value of one policy by one method; minus infinity where it is not defined."""
+    value = _Linear(layout, sums).value(layout.terms(policy, method))
+    return value if math.isfinite(value) else -math.inf
 
 
 def bernstein_radius(variance: float, n: int, width: float, level: float) -> float:

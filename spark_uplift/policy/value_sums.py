@@ -10,7 +10,7 @@ the sums are all that a data set has to give (`Sums`), and they are additive.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -119,9 +119,18 @@ class Layout:
 
     @classmethod
     def of(
-        cls, policies: Sequence[str], methods: Sequence[str], *, costs: bool = False, baseline: str = LOGGED
+        cls,
+        policies: Sequence[str],
+        methods: Sequence[str],
+        *,
+        costs: bool = False,
+        baseline: str | Sequence[str] = LOGGED,
     ) -> Layout:
-        """Lay out what the methods need for each policy."""
+        """Lay out what the methods need for each policy.
+
+        Of several baselines the first is taken; `against` takes another.
+        """
+        baselines = (baseline,) if isinstance(baseline, str) else tuple(baseline)
         found: list[tuple[str, str]] = [("", name) for name in _SHARED]
         for policy in policies:
             names = ["ratio"]
@@ -129,19 +138,23 @@ class Layout:
                 names += [method.numerator, method.denominator, *([method.weight] if method.weight else [])]
             names += ["cost"] if costs else []
             found += [(policy, name) for name in dict.fromkeys(names) if name not in _SHARED]
-        layout = cls(tuple(policies), tuple(methods), costs, baseline, tuple(found), ())
+        layout = cls(tuple(policies), tuple(methods), costs, baselines[0], tuple(found), ())
         wanted = {(0, 0), (0, 1), (1, 1)}
         for name in methods:
-            wanted |= {(i, j) for i in (0, 1) for j in layout.terms(baseline, name)}
+            wanted |= {(i, j) for i in (0, 1) for one in baselines for j in layout.terms(one, name)}
         for policy in policies:
             for name in methods:
                 top, bottom = layout.terms(policy, name)
-                base = layout.terms(baseline, name)
+                base = [lane for one in baselines for lane in layout.terms(one, name)]
                 ratio, weight = layout.lane(policy, "ratio"), layout.lane(policy, METHODS[name].weight or "w")
                 own = (top, bottom, ratio, weight, 0)
                 wanted |= {(i, j) for i in own for j in own} | {(i, j) for i in (top, bottom) for j in base}
         pairs = sorted({(min(pair), max(pair)) for pair in wanted})
-        return cls(tuple(policies), tuple(methods), costs, baseline, tuple(found), tuple(pairs))
+        return replace(layout, pairs=tuple(pairs))
+
+    def against(self, baseline: str) -> Layout:
+        """Return the same layout with another one of its baselines."""
+        return replace(self, baseline=baseline)
 
     def lane(self, policy: str, name: str) -> int:
         """Return the number of a lane."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spark_uplift.errors import DataError, bad_value
-from spark_uplift.policy.value import Estimate, Question, estimates
-from spark_uplift.policy.value_sums import LOGGED, Layout, choice_faults
+from spark_uplift.policy.value import Estimate, Question, estimates, value_of
+from spark_uplift.policy.value_sums import LOGGED, Layout, Sums, choice_faults
 from spark_uplift.spark.keep import kept
 from spark_uplift.spark.policy_columns import (
     PolicyColumns,
@@ -51,7 +51,7 @@ class PolicyQuestion:
     clip: float | None = None
     reward_range: tuple[float, float] | None = None
     money: float = 1.0
-    baseline: str = LOGGED
+    baseline: str | tuple[str, ...] = LOGGED
     include_logged: bool = False
     unlogged: str = "error"
     tolerance: float = 1e-3
@@ -83,7 +83,7 @@ def policy_value(
     level: float = 0.95,
     bootstrap: int = 200,
     seed: int = 1,
-    baseline: str = LOGGED,
+    baseline: str | Sequence[str] = LOGGED,
     includeLogged: bool = False,
     unloggedActions: str = "error",
     tolerance: float = 1e-3,
@@ -141,8 +141,9 @@ def policy_value(
         Least and largest possible reward, for empirical Bernstein; those seen by default, and the message says so.
     level, bootstrap, seed : float, int, int
         Coverage in (0, 1), replicates and their seed.
-    baseline : str
-        Policy that ``difference`` compares with: ``"logged"``, or a name of `policyCol`.
+    baseline : str or sequence of str
+        Policy that ``difference`` compares with: ``"logged"``, or a name of `policyCol`. Of several, the one of the
+        largest value by the first method; it was picked by its luck too, so that the difference is on the safe side.
     includeLogged : bool
         Whether a row for the mean logged reward (method ``mean``) comes first.
     unloggedActions : str
@@ -180,7 +181,7 @@ def policy_value(
         clip=clip,
         reward_range=rewardRange,
         money=value,
-        baseline=baseline,
+        baseline=baseline if isinstance(baseline, str) else tuple(baseline),
         include_logged=includeLogged,
         unlogged=unloggedActions,
         tolerance=tolerance,
@@ -235,8 +236,17 @@ def policy_estimates(df: DataFrame, columns: PolicyColumns, asked: PolicyQuestio
         asked.reward_range is not None,
         asked.money,
     )
+    layout = layout.against(_baseline(layout, sums, asked))
     found = estimates(layout, sums, question, logged=asked.include_logged)
     return [_with_note(one, unlogged.get(one.policy)) for one in found]
+
+
+def _baseline(layout: Layout, sums: Sums, asked: PolicyQuestion) -> str:
+    """Return the baseline, of several the one of the largest value by the first method."""
+    if isinstance(asked.baseline, str):
+        return asked.baseline
+    values = {name: value_of(layout, sums, name, asked.methods[0]) for name in asked.baseline}
+    return max(values, key=lambda name: (values[name], name))
 
 
 def _with_note(one: Estimate, note: str | None) -> Estimate:
@@ -254,7 +264,8 @@ def _parameter_faults(columns: PolicyColumns, asked: PolicyQuestion) -> list[str
     if not columns.policies or LOGGED in columns.policies:
         expected = f"at least one policy, none of them called {LOGGED!r}"
         faults.append(bad_value("policyCol", owner, expected, dict(columns.policies)))
-    if asked.baseline not in policies:
+    baselines = {asked.baseline} if isinstance(asked.baseline, str) else set(asked.baseline)
+    if not baselines or not baselines <= set(policies):
         faults.append(bad_value("baseline", owner, f"one of {policies}", asked.baseline))
     needing = [name for name in asked.methods if name in ("dm", "dr", "switch")]
     if needing and columns.predicted is None:

@@ -122,6 +122,20 @@ def test_a_policy_that_takes_one_action_and_its_costs(df, frame):
     assert (logged["relative"], logged["cost"], logged["message"]) == (1.0, None, None)
 
 
+def test_of_several_baselines_the_best_is_taken(df):
+    df = df.selectExpr("*", "'mail' as mail", "'call' as call")
+    policies = {"model": "best", "all:mail": "mail", "all:call": "call"}
+    found = ask(df, policyCol=policies, method=["snips", "ips"], baseline=["all:mail", "all:call"])
+    values = {name: found[name, "snips", "normal"]["value"] for name in ("all:mail", "all:call")}
+    best = max(values, key=values.get)
+    assert {row["baseline"] for row in found.values()} == {best}
+    apart = found["model", "snips", "normal"]["difference"]
+    assert apart == pytest.approx(found["model", "snips", "normal"]["value"] - values[best])
+    same = ask(df, policyCol=policies, method=["snips", "ips"], baseline=best)
+    for key, row in same.items():
+        assert row.asDict() == found[key].asDict()
+
+
 def test_columns_are_those_of_the_table(df):
     found = su.policy_value(df, **GIVEN, policyCol="p")
     declared = [c for c in schemas.table("policy_value").columns if c.name not in ("run_id", "model_id")]

@@ -1,0 +1,210 @@
+"""What deciding by the model is worth: the value of policies, and gain against cost, on the holdout.
+
+Both take doubly robust predictions that are cross-fitted within the holdout. Values are outcomes per unit of the
+population; costs and net values stand beside them where the configuration names costs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from spark_uplift.errors import DataError
+from spark_uplift.learners.forest import UpliftForestModel
+from spark_uplift.pipeline.context import RunContext
+from spark_uplift.policy.value import Estimate
+from spark_uplift.spark.columns import column
+from spark_uplift.spark.cost_curve import cost_rows
+from spark_uplift.spark.cost_input import CostColumns
+from spark_uplift.spark.cost_passes import CurveQuestion
+from spark_uplift.spark.keep import kept
+from spark_uplift.spark.nuisance import doubly_robust
+from spark_uplift.spark.parallel import side_by_side
+from spark_uplift.spark.policy_columns import PolicyColumns
+from spark_uplift.spark.policy_value import PolicyQuestion, policy_estimates
+from spark_uplift.spark.small_tables import small_table
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+__all__ = ["best_arm", "policy_results"]
+
+_LOG = logging.getLogger(__name__)
+
+METHODS = ("dr", "snips", "ips")
+"""Of the table ``policy_value``; the first picks the best single arm."""
+
+
+def policy_results(
+    context: RunContext,
+    model: UpliftForestModel,
+    model_id: str,
+    scored_holdout: DataFrame,
+    policies: Mapping[str, str] | None = None,
+) -> list[Estimate]:
+    """Write ``policy_value`` and ``cost_curve`` of the holdout.
+
+    Policies are ``model`` (each unit gets the arm of the largest value * predicted uplift - cost, control if none
+    pays), ``all:<arm>`` for every arm, and ``logged``; differences are taken to the best single arm.
+
+    Parameters
+    ----------
+    scored_holdout : DataFrame
+        Rows of the holdout with ``uplift``.
+    policies : mapping of str to str, optional
+        Further policies by name: columns of the holdout with the arm that they take, e.g. ``{"tree": "tree_arm"}``.
+
+    Returns
+    -------
+    list of Estimate
+        What was written to ``policy_value``.
+    """
+    config, arms = context.config, [context.source.control, *model.treatmentNames]
+    costs = {arm: cost for arm, cost in config.economics.costs.items() if arm in arms}
+    more = dict(policies or {})
+    with kept(_robust(context, model, scored_holdout, costs, more)) as rows:
+        found, (curve, _, _) = side_by_side(
+            lambda: policy_estimates(rows, *_value_question(context, arms, costs, more)),
+            lambda: cost_rows(rows, *_curve_question(context, model, costs)),
+        )
+    keys = {"run_id": context.run_id, "model_id": model_id}
+    spark = context.spark
+    values = small_table(spark, "policy_value", [{**vars(one), **keys} for one in found])
+    points = small_table(spark, "cost_curve", [{**row, **keys} for row in curve])
+    side_by_side(
+        lambda: context.write(values, "policy_value", run_id=context.run_id),
+        lambda: context.write(points, "cost_curve", run_id=context.run_id),
+    )
+    return list(found)
+
+
+def best_arm(control: str, treatments: list[str], costs: Mapping[str, float], value: float) -> Column:
+    """Return the arm of the largest value * uplift - cost; of equal ones control, then the first."""
+    from pyspark.sql import functions as F
+
+    net = [F.lit(-float(costs.get(control, 0.0)))]
+    for k, name in enumerate(treatments):
+        net.append(F.get(F.col("uplift"), F.lit(k)) * F.lit(value) - F.lit(float(costs.get(name, 0.0))))
+    top = F.greatest(*net)
+    arm: Any = F
+    for name, own in zip([control, *treatments], net, strict=True):
+        arm = arm.when(own == top, F.lit(name))
+    chosen: Column = arm
+    return chosen
+
+
+def _robust(
+    context: RunContext,
+    model: UpliftForestModel,
+    scored: DataFrame,
+    costs: Mapping[str, float],
+    policies: Mapping[str, str],
+) -> DataFrame:
+    """Return what both questions read: arm, outcome, doubly robust columns, policies; features have new names."""
+    from pyspark.sql import functions as F
+
+    source, config = context.source, context.config
+    roles = [name for name in ("weight", "propensity", "cluster") if getattr(source, name)]
+    features = {f"feature_{i}": name for i, name in enumerate(source.features)}
+    rows = scored.select(
+        "unit_id",
+        "arm",
+        "outcome",
+        "uplift",
+        *roles,
+        *[column(name).alias(new) for new, name in features.items()],
+        *[column(name).alias(f"policy_{n}") for n, name in enumerate(policies.values())],
+        best_arm(source.control, model.treatmentNames, costs, config.economics.value).alias("policy_model"),
+        *[
+            F.lit(arm).alias(f"policy_all_{n}")
+            for n, arm in enumerate([source.control, *model.treatmentNames])
+        ],
+    )
+    try:
+        found = _with_models(context, model, rows, list(features))
+    except DataError as error:  # e.g. too many levels; an experiment's arms have means at any rate
+        _LOG.info("policy values are adjusted by the arms' means alone: %s", error)
+        found = _with_models(context, model, rows, [])
+    code: Any = F
+    for number, arm in enumerate([source.control, *model.treatmentNames]):
+        code = code.when(F.col("arm") == arm, number)
+    return found.withColumn("logged_propensity", F.get("propensities", code)).drop(*features)
+
+
+def _with_models(
+    context: RunContext, model: UpliftForestModel, rows: DataFrame, features: list[str]
+) -> DataFrame:
+    source = context.source
+    return doubly_robust(
+        rows,
+        treatmentCol="arm",
+        controlName=source.control,
+        labelCol="outcome",
+        featureCols=features,
+        treatmentNames=model.treatmentNames,
+        weightCol="weight" if source.weight else None,
+        propensityCol="propensity" if source.propensity else None,
+        idCol="unit_id",
+        clusterCol="cluster" if source.cluster else None,
+        seed=context.config.seed,
+    )
+
+
+def _value_question(
+    context: RunContext, arms: list[str], costs: Mapping[str, float], policies: Mapping[str, str]
+) -> tuple[PolicyColumns, PolicyQuestion]:
+    config, source = context.config, context.source
+    single = {f"all:{arm}": f"policy_all_{n}" for n, arm in enumerate(arms)}
+    columns = PolicyColumns(
+        action="arm",
+        reward="outcome",
+        propensity="logged_propensity",
+        policies={
+            "model": "policy_model",
+            **{name: f"policy_{n}" for n, name in enumerate(policies)},
+            **single,
+        },
+        predicted="mu",
+        actions=tuple(arms),
+        costs=costs or None,
+        weight="weight" if source.weight else None,
+        unit="unit_id",
+        cluster="cluster" if source.cluster else None,
+        needs_unit=bool(source.cluster),
+    )
+    asked = PolicyQuestion(
+        methods=METHODS,
+        level=config.evaluation.level,
+        seed=config.seed,
+        money=config.economics.value,
+        baseline=tuple(single),
+        include_logged=True,
+    )
+    return columns, asked
+
+
+def _curve_question(
+    context: RunContext, model: UpliftForestModel, costs: Mapping[str, float]
+) -> tuple[CostColumns, CurveQuestion]:
+    config, source = context.config, context.source
+    columns = CostColumns(
+        treatment="arm",
+        control=source.control,
+        label="outcome",
+        score="uplift",
+        costs=costs,
+        treatments=tuple(model.treatmentNames),
+        dr="dr_value",
+        weight="weight" if source.weight else None,
+        unit="unit_id",
+        cluster="cluster" if source.cluster else None,
+    )
+    replicates = config.evaluation.bootstrap
+    asked = CurveQuestion(
+        bootstrap=replicates if replicates > 1 else 0,
+        level=config.evaluation.level,
+        value=config.economics.value,
+        seed=config.seed,
+    )
+    return columns, asked
