@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from spark_uplift import __version__, schemas
+from spark_uplift import __version__
 from spark_uplift.errors import TableError
 from spark_uplift.pipeline.audit import public_config, record_of, recorded, succeeded
 from spark_uplift.pipeline.context import RunContext
@@ -135,7 +135,7 @@ def gather(
         lambda: arm_counts(context),
         lambda: score_histogram(context, model, model_id, succeeded(records, "score")),
         lambda: decisions(context, succeeded(records, "decide")),
-        *[partial(small_rows, context, name) for name in names],
+        *[partial(context.small_rows, name) for name in names],
     )
     experiments, *others = tables_read
     return ReportInputs(
@@ -164,11 +164,6 @@ def gather(
     )
 
 
-def small_rows(context: RunContext, name: str) -> list[dict[str, Any]]:
-    """Return this run's rows of a table; none where this release has no such table."""
-    return context.small_rows(name) if name in schemas.TABLES else []
-
-
 def decisions(context: RunContext, decided_by: dict[str, Any] | None) -> dict[str, list[dict[str, Any]]]:
     """Return what was decided for the list that was decided last: summary, constraints and counts by reason.
 
@@ -192,7 +187,7 @@ def decisions(context: RunContext, decided_by: dict[str, Any] | None) -> dict[st
         return [row.asDict() for row in counts.orderBy(F.desc("count"), "arm", "reason").collect()]
 
     def of_list(name: str) -> list[dict[str, Any]]:
-        return [row for row in small_rows(context, name) if row["list_id"] == list_id]
+        return [row for row in context.small_rows(name) if row["list_id"] == list_id]
 
     found = side_by_side(reasons, *[partial(of_list, name) for name in _DECIDED])
     return dict(zip(("decision_reasons", *_DECIDED), found, strict=True))
