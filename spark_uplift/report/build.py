@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -84,7 +85,8 @@ def render(inputs: ReportInputs) -> str:
     inputs = with_policy_named(of_one_model(inputs))
     scale = _scale(inputs)
     found = findings(inputs)
-    summary = summarise(found, scale, sections.failed_checks(inputs))
+    optional = _optional(inputs, scale)
+    summary = _summary(inputs, found, scale, optional)
     charts = {name: _chart_view(chart.draw(inputs, scale), chart.caption) for name, chart in CHARTS.items()}
     planner = _planner(found, summary, scale)
     scripts = {name: _script(name) for name in ("boot_js", "plotly_js", "report_js")}
@@ -93,7 +95,6 @@ def render(inputs: ReportInputs) -> str:
         for name, view in charts.items()
         for i, figure in enumerate(view["figures"])
     }
-    optional = _optional(inputs, scale)
     context = {
         "title": _title(inputs),
         "byline": _byline(inputs),
@@ -136,6 +137,21 @@ def embed_json(value: Any) -> Markup:
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _summary(
+    inputs: ReportInputs, found: Sequence[Finding], scale: Scale, optional: Mapping[str, Any]
+) -> Summary:
+    """The opening words, with what undermines the evaluation first and what was decided last."""
+    summary = summarise(found, scale, sections.failed_checks(inputs))
+    warnings = [summary.warning, soundness.warning(inputs)]
+    decided_lead = (optional["decisions"] or {}).get("lead")
+    details = (
+        (*summary.details, f"Decided: {decided_lead[0].lower()}{decided_lead[1:]}")
+        if decided_lead
+        else summary.details
+    )
+    return replace(summary, warning=" ".join(filter(None, warnings)), details=details)
 
 
 def _optional(inputs: ReportInputs, scale: Scale) -> dict[str, Any]:

@@ -39,6 +39,17 @@ def soundness_view(inputs: ReportInputs) -> View | None:
     return {"lead": _LEADS.get(worst, _LEADS["pass"]), "checks": lines}
 
 
+def warning(inputs: ReportInputs) -> str:
+    """What failed, for the top of the page; empty when nothing did."""
+    failed = sorted(
+        {str(row["check"]).replace("_", " ") for row in inputs.evaluation_checks if row["status"] == "fail"}
+    )
+    if not failed:
+        return ""
+    what = "A check" if len(failed) == 1 else f"{len(failed)} checks"
+    return f"{what} of the evaluation failed ({', '.join(failed)}): the numbers below rest on too little."
+
+
 def _line(row: Row) -> View:
     return {
         "check": str(row["check"]).replace("_", " "),

@@ -219,6 +219,10 @@ def test_a_failed_check_is_the_first_thing_said() -> None:
     assert text.index("A check of the experiment failed (sample ratio)") < text.index("so it cannot say")
 
 
+def test_what_was_decided_is_in_the_summary(full: Page) -> None:
+    assert "Decided: spend 960,000 EUR, expect +2,687,000 EUR" in full.text
+
+
 def test_a_check_that_passed_on_many_columns_takes_one_line() -> None:
     row = {**samples.checks()[1], "message": "fine"}
     many = [{**row, "column_name": f"x{i}"} for i in range(50)]

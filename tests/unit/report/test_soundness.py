@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from spark_uplift.report import ReportInputs
-from spark_uplift.report.soundness import in_unit, soundness_view
+from spark_uplift.report import ReportInputs, render
+from spark_uplift.report.soundness import in_unit, soundness_view, warning
 from tests.unit.report import samples_decided
 
 
@@ -66,3 +66,12 @@ def test_a_check_that_passed_for_several_arms_takes_one_line() -> None:
     view = soundness_view(ReportInputs(experiment=[], evaluation_checks=unknown))
     assert view is not None
     assert view["checks"][0]["measured"] == ""
+
+
+def test_a_failed_check_is_said_at_the_top_of_the_page() -> None:
+    inputs = samples_decided.everything(n=3000)
+    assert warning(inputs) == ""
+    rows = [{**row, "status": "fail"} for row in inputs.evaluation_checks[:2]]
+    failing = dataclasses.replace(inputs, evaluation_checks=rows)
+    assert warning(failing).startswith("2 checks of the evaluation failed (effective sample size, overlap)")
+    assert "2 checks of the evaluation failed" in render(failing)
