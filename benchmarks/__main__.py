@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, processes, scaling, sections, tables
-from benchmarks.settings import FULL_PEERS, LARGE_SECTIONS, SECTIONS, SMALL_PEERS, Settings
+from benchmarks.settings import FULL_PEERS, LARGE_SECTIONS, METRIC_PEERS, SECTIONS, SMALL_PEERS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-PEERS = (*FULL_PEERS, *SMALL_PEERS)
+PEERS = tuple(dict.fromkeys((*FULL_PEERS, *SMALL_PEERS, *METRIC_PEERS)))
 
 # What --quick changes: every contender runs, in minutes; the numbers mean little.
 QUICK = {
@@ -23,6 +23,7 @@ QUICK = {
     "transform_rows": 500_000, "transform_train_rows": 50_000, "predict_rows": 100_000,
     "memory_rows": [50_000, 250_000],
     "coverage_sets": 40, "coverage_rows": [1000],
+    "evaluation_rows": [50_000, 200_000], "evaluation_peer_rows": [20_000, 50_000], "evaluation_resamples": 1,
     "scale_rows": [50_000, 250_000], "scale_trees": 4, "pair_rows": 50_000, "spill_rows": 250_000,
     "campaigns": 5, "campaign_units": 1500,
     "only": list(SECTIONS),
@@ -84,6 +85,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--campaign-units", type=rows_of, default=4000, help="tested units of each")
     p.add_argument("--coverage-sets", type=int, default=2000, help="simulated experiments a world")
     p.add_argument("--coverage-rows", type=rows_of, nargs="+", default=[4000, 20_000], help="rows of each")
+    p.add_argument("--evaluation-rows", type=rows_of, nargs="+", default=[10**6, 10**7], help="scored rows")
+    p.add_argument(
+        "--evaluation-peer-rows", type=rows_of, nargs="+", default=[10**5, 10**6],
+        help="rows that peers resample, besides the largest of ours",
+    )  # fmt: skip
+    p.add_argument("--evaluation-resamples", type=int, default=3, help="that are timed of each peer and size")
+    p.add_argument("--evaluation-repeats", type=int, default=2, help="evaluations of ours at each size")
     p.add_argument("--timeout", type=float, default=3600.0, help="seconds that one contender may take")
     p.add_argument("--work", default="benchmarks/out", help="folder for data, logs and single results")
     p.add_argument("--out", default="docs/benchmarks.json", help="results, merged section by section")

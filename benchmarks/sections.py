@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from benchmarks import campaigns, coverage, data, decide, processes, scale_sections, scoring
+from benchmarks import campaigns, coverage, data, decide, evaluation, processes, scale_sections, scoring
 from benchmarks.settings import FULL_PEERS, SMALL_PEERS, Settings
 
 Result = dict[str, Any]
@@ -127,4 +127,5 @@ RUN: dict[str, Callable[[Settings, Namespace], Any]] = {
     "campaigns": campaigns.section,
     "coverage": coverage.section(_run),
     "decide": decide.section(_run),
+    "evaluation": evaluation.section(_run),
 }

@@ -13,9 +13,11 @@ CONTROL = "control"
 
 SECTIONS = (
     "fit", "kernel", "transform", "memory", "cold", "breakdown", "counting", "scale", "strategies", "executors",
-    "spill", "scoring", "campaigns", "coverage", "decide",
+    "spill", "scoring", "campaigns", "coverage", "decide", "evaluation",
 )  # fmt: skip
-LARGE_SECTIONS = ("scale", "strategies", "executors", "spill", "scoring", "coverage", "decide")
+LARGE_SECTIONS = (
+    "scale", "strategies", "executors", "spill", "scoring", "coverage", "decide", "evaluation",
+)  # fmt: skip
 """Run only when asked for: they take hours, or 12 GB of data."""
 
 FULL_PEERS = ("ydf", "ydf-sqrt", "h2o", "lightgbm")

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import campaigns, coverage, decide, scale_tables, scoring
+from benchmarks import campaigns, coverage, decide, evaluation, scale_tables, scoring
 from benchmarks.machine import sentence
 from benchmarks.markdown import markdown, number, verdict
 from benchmarks.settings import (
@@ -251,6 +251,7 @@ _SECTIONS: dict[str, Callable[[Any], str]] = {
     "campaigns": campaigns.table,
     "coverage": coverage.table,
     "decide": decide.table,
+    "evaluation": evaluation.table,
 }
 
 

@@ -8,11 +8,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import coverage, data, decide, eventlog, scale_tables, scoring, tables
+from benchmarks import coverage, data, decide, evaluation, eventlog, scale_tables, scoring, tables
 from benchmarks.__main__ import QUICK, main, merge, parse
 from benchmarks.contender import CONTENDERS, quality
 from benchmarks.sections import RUN
-from benchmarks.settings import FULL_PEERS, LARGE_SECTIONS, SECTIONS, SMALL_PEERS, Settings, memory_limit_mb
+from benchmarks.settings import (
+    FULL_PEERS,
+    LARGE_SECTIONS,
+    METRIC_PEERS,
+    SECTIONS,
+    SMALL_PEERS,
+    Settings,
+    memory_limit_mb,
+)
 
 MACHINE = {
     "processor": "toy", "cores": 2, "memory_gb": 8.0, "system": "Linux", "python": "3.11", "java": "17", "date": "today"
@@ -190,6 +198,55 @@ def test_deciding_tells_when_a_limit_is_exceeded_or_time_runs_out():
     assert "failed: exit 1" in decide.table([{"contender": "ours-decide", "error": "exit 1"}])
 
 
+def _evaluated(a_resample):
+    metrics = {f"{arm}|sklift|qini": [0.1, 0.01] for arm in ("call", "mail")}
+    ours = [
+        {
+            "contender": "ours-evaluation", "rows": rows, "seconds": [rows / 1e5], "cpu_seconds": rows / 6e4,
+            "threads": 2, "metrics": metrics, "peak_mb": {"evaluate": 2000.0}, "worker_mb": {"evaluate": 300.0},
+        }
+        for rows in (10**6, 10**7)
+    ]  # fmt: skip
+    theirs = [
+        {
+            "contender": "sklift-metrics", "version": "scikit-uplift 1", "rows": rows, "resamples": 3,
+            "seconds": {"qini": 0.5 * a_resample * rows / 1e7, "auuc": 0.4 * a_resample * rows / 1e7, "drawing": 0.0},
+            "values": {"call|qini": 0.101, "mail|qini": 0.1}, "peak_mb": {"resample": 900.0},
+        }
+        for rows in (10**5, 10**6)
+    ]  # fmt: skip
+    return {
+        "ours": ours,
+        "peers": {"sklift": theirs, "causalml": [{"contender": "causalml-metrics", "error": "exit 9"}]},
+    }
+
+
+def test_evaluation_is_extrapolated_by_measured_growth():
+    found = _evaluated(50.0)  # 45 s a resample at 10 million rows
+    text = evaluation.table(found)
+    assert "| scikit-uplift 1 " in text
+    assert " 9,000 |" in text
+    assert "≥ 20: reached" in text
+    assert "1.00 times, flat (≤ 1.25): reached" in text
+    assert "causalml-metrics failed: exit 9" in text
+    assert "exponent 1.00" in text
+    assert "differs from theirs" not in text  # not timed at the full size
+    found["peers"]["sklift"].append({**found["peers"]["sklift"][-1], "rows": 10**7})
+    assert "scikit-uplift 1 0.1000" in evaluation.table(found)
+    assert "≥ 20: missed" in evaluation.table(_evaluated(5.0))
+
+
+def test_scored_rows_are_made_once_and_read_by_arm(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "CHUNK", 400)
+    small = evaluation.make(400, tmp_path, 1)
+    paths = evaluation.make(1000, tmp_path, 1)
+    assert paths[:1] == small
+    y, treated, score = evaluation.read(paths, 2)
+    assert 500 < len(y) == len(treated) == len(score) < 800
+    assert treated.mean() == pytest.approx(0.5, abs=0.08)
+    assert len(np.unique(score)) == len(score), "files must not repeat each other"
+
+
 def test_report_shows_every_section(tmp_path):
     times = {f"{part}_seconds": 0.1 for part in ("encode", "grow", "predict", "import_numba", "import_ours")}
     transform = {"rows": 10, "seconds": [1e-5], "delta_seconds": [2e-5], "scan_seconds": 1e-6, "leaves": 9.0}
@@ -223,6 +280,7 @@ def test_report_shows_every_section(tmp_path):
         },
         "coverage": [_covered(0.95)],
         "decide": [_decided(1_000_000, 5.0), _decided(100_000_000, 200.0)],
+        "evaluation": _evaluated(1000.0),
     }  # fmt: skip
     text = tables.report({name: {"machine": MACHINE, "results": results} for name, results in found.items()})
 
@@ -270,7 +328,8 @@ def test_quick_has_small_sizes_and_leaves_the_document_alone():
     assert quick.only == ["kernel"]
     assert parse(["--quick"]).only == list(SECTIONS), "a quick run is to see that everything runs"
     assert not set(full.only) & set(LARGE_SECTIONS)
-    assert set(full.peers) == {*FULL_PEERS, *SMALL_PEERS} <= set(CONTENDERS)
+    assert set(full.peers) == {*FULL_PEERS, *SMALL_PEERS, *METRIC_PEERS}
+    assert {*FULL_PEERS, *SMALL_PEERS, *(f"{peer}-metrics" for peer in METRIC_PEERS)} <= set(CONTENDERS)
 
 
 def test_an_unknown_section_is_refused(capsys):
