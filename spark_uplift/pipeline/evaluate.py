@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from spark_uplift.pipeline.audit import recorded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.policy import policy_results
+from spark_uplift.pipeline.policy_tree import policy_tree_rows
 from spark_uplift.pipeline.segments import segments
 from spark_uplift.pipeline.train import half, trained
 from spark_uplift.spark.evaluate import EvaluationResult
@@ -43,10 +44,11 @@ def evaluate(context: RunContext) -> EvaluationResult:
                 seed=config.seed,
             )
 
-        result, found, _ = side_by_side(
+        result, found, *_ = side_by_side(
             measured,
             lambda: segments(context, model, model_id),
             lambda: policy_results(context, model, model_id, scored),
+            lambda: policy_tree_rows(context, model, model_id),
         )
 
         def write(df: DataFrame, name: str, **more: Any) -> None:

@@ -290,7 +290,10 @@ def single_split(spec: Spec, tables: list[I64]) -> tuple[int, int, Mask] | None:
 
 
 def _left_side(table: I64, categorical: bool, treatments: int, order: int, prefix: int) -> Mask:
-    """Return the codes that go left: a beginning of an order, and codes without rows on the side with more rows."""
+    """Return the codes that go left: a beginning of an order.
+
+    Levels without rows in the node go with more rows; "missing" without rows goes right.
+    """
     n_codes, width = table.shape[0], table.shape[1]
     orders, lengths, prefixes = _order_arrays(n_codes, treatments)
     tree_kernel.list_orders(
@@ -299,14 +302,12 @@ def _left_side(table: I64, categorical: bool, treatments: int, order: int, prefi
     left = np.zeros(n_codes, np.bool_)
     left[orders[order, : prefix + 1]] = True
     rows = table[:, treatments:width].sum(axis=1)
-    larger_left = int(rows[left].sum()) >= int(rows[~left].sum())
     if categorical:
-        left[rows == 0] = larger_left
-    else:
-        if not left[0] and not rows[1:][~left[1:]].any():
-            left[1:] = True  # given against missing
-        if rows[0] == 0:
-            left[0] = larger_left
+        left[rows == 0] = int(rows[left].sum()) >= int(rows[~left].sum())
+    elif not left[0] and not rows[1:][~left[1:]].any():
+        left[1:] = True  # given against missing
+    if rows[0] == 0:
+        left[0] = False  # as in SQL, where a null fulfils no condition
     return left
 
 

@@ -29,6 +29,11 @@ lower | DOUBLE | Lower end of the interval of value [money per unit]
 upper | DOUBLE | Upper end of the interval of value [money per unit]
 sql | STRING | The whole tree as one expression of Spark SQL; on the root's row alone
 condition | STRING | Condition under which units go left, readable; null in a leaf
+other | STRING | Root's row: policy that the whole tree is compared with, all:<arm> (best in training) or model
+difference | DOUBLE | Root's row: value of the tree minus that of the other policy, same units [money per unit]
+difference_lower | DOUBLE | Lower end of the interval of difference [money per unit]
+difference_upper | DOUBLE | Upper end of the interval of difference [money per unit]
+kept | DOUBLE | Root's row of a surrogate: share of the model's predicted gain over control that it keeps [0-1]
 """,
         keys="run_id model_id kind node",
     ),
