@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def evaluate(context: RunContext) -> EvaluationResult:
-    """Score the holdout; write ``evaluation_metrics``, ``uplift_table``, ``evaluation_curves`` and ``segments``."""
+    """Score the holdout; write ``evaluation_metrics``, ``uplift_table``, ``evaluation_curves`` and ``segments``.
+
+    `policy_tree_rows` writes ``policy_trees``.
+    """
     from pyspark.sql import functions as F
 
     with recorded(context, "evaluate") as record:

@@ -42,10 +42,10 @@ def policy_tree_rows(context: RunContext, model: UpliftForestModel, model_id: st
         The rows written.
     """
     learner = _learner(context, model)
-    with (
-        kept(_rewarded(context, model, "train")) as train,
-        kept(_rewarded(context, model, "holdout")) as holdout,
-    ):
+    halves: list[DataFrame] = side_by_side(
+        lambda: _rewarded(context, model, "train"), lambda: _rewarded(context, model, "holdout")
+    )
+    with kept(halves[0]) as train, kept(halves[1]) as holdout:
         grown: list[PolicyTreeModel] = side_by_side(
             lambda: learner.fit(train), lambda: learner.surrogate(model, train)
         )
