@@ -6,9 +6,11 @@ rows that shaped a tree have no say in what it is worth.
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
+from spark_uplift.errors import DataError
 from spark_uplift.learners.forest import UpliftForestModel
 from spark_uplift.learners.policy_tree import PolicyTree
 from spark_uplift.learners.policy_tree_model import PolicyTreeModel
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["policy_tree_rows"]
 
+_LOG = logging.getLogger(__name__)
+
 _LEAST_SHARE = 0.04  # of the training rows: a rule must be worth a sentence
 
 
@@ -39,8 +43,20 @@ def policy_tree_rows(context: RunContext, model: UpliftForestModel, model_id: st
     Returns
     -------
     list of dict
-        The rows written.
+        The rows written; none, with a warning, where a half lacks what a tree needs, e.g. an arm.
     """
+    try:
+        found = _grown(context, model)
+    except DataError as error:
+        _LOG.warning("there is no policy tree: %s", error)
+        return []
+    rows = [{"run_id": context.run_id, "model_id": model_id, **row} for row in found]
+    context.write(context.frame("policy_trees", rows), "policy_trees", run_id=context.run_id)
+    return rows
+
+
+def _grown(context: RunContext, model: UpliftForestModel) -> list[dict[str, Any]]:
+    """Return the nodes of both trees."""
     learner = _learner(context, model)
     halves: list[DataFrame] = side_by_side(
         lambda: _rewarded(context, model, "train"), lambda: _rewarded(context, model, "holdout")
@@ -57,13 +73,10 @@ def policy_tree_rows(context: RunContext, model: UpliftForestModel, model_id: st
             lambda: surrogate.kept(model, holdout, level=level),
         )
     single = f"all:{tree.arms[tree.tree.best_single]}"
-    found = [
+    return [
         *_rows(tree, values[0], single, "best_single", None),
         *_rows(surrogate, values[1], "model", "forest", values[2].kept("forest")),
     ]
-    rows = [{"run_id": context.run_id, "model_id": model_id, **row} for row in found]
-    context.write(context.frame("policy_trees", rows), "policy_trees", run_id=context.run_id)
-    return rows
 
 
 def _learner(context: RunContext, model: UpliftForestModel) -> PolicyTree:
