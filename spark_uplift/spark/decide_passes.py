@@ -348,8 +348,7 @@ def _make_accountant(setting: Setting, found: Solved, shift: int) -> Callable[[B
                 explores = exploration.explored(units)
                 arm, best = decided(setting, tilt, found, units)
                 best[explores] = 0.0
-                if exploration.share > 0.0:
-                    arm = np.where(explores, exploration.arms(units), arm)
+                arm[explores] = exploration.arms(units.take(explores))
                 counts, spent = tally(problem, units, arm)
                 totals[: cells + k] += np.append(counts.ravel(), spent)
                 add_worth(units.net, arm, explores, grid, totals[cells + k :])
