@@ -6,7 +6,7 @@ from typing import Any
 
 from spark_uplift.report.figure import arm_colours
 from spark_uplift.report.findings import POLICY_NAME, arm_names, estimate_of, find_metric
-from spark_uplift.report.format import Estimate, decimals_for, finite, interval, plain
+from spark_uplift.report.format import Estimate, decimals_for, finite, interval, p_value, plain
 from spark_uplift.report.inputs import ReportInputs
 from spark_uplift.report.metrics_table import metrics_view
 
@@ -32,12 +32,20 @@ def calibration_view(inputs: ReportInputs) -> View | None:
     for arm in arm_names(inputs):
         slope = estimate_of(find_metric(inputs.evaluation_metrics, arm, SLOPES))
         if slope.value is not None:
-            readings.append({"arm": arm, "colour": colours[arm], "text": _reading(slope)})
+            text = f"{_reading(slope)}{_heterogeneity(inputs, arm)}"
+            readings.append({"arm": arm, "colour": colours[arm], "text": text})
     return {
         "readings": readings,
         "metrics": metrics_view(inputs, belongs),
         "policy": any(row["arm"] == POLICY_NAME for row in inputs.uplift_table),
     }
+
+
+def _heterogeneity(inputs: ReportInputs, arm: str) -> str:
+    """Whether the effect differs between units at all, by the test's p-value."""
+    row = find_metric(inputs.evaluation_metrics, arm, ["heterogeneity"])
+    p = p_value(row.get("p_value")) if row is not None else ""
+    return f" That effects do not differ at all: p {p}." if p else ""
 
 
 def _reading(slope: Estimate) -> str:

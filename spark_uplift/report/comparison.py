@@ -12,6 +12,7 @@ from spark_uplift.report.format import (
     decimals_for,
     finite,
     interval,
+    p_value,
     percent,
     plain,
     shorten,
@@ -20,8 +21,6 @@ from spark_uplift.report.inputs import ReportInputs, Row, Rows
 from spark_uplift.report.metrics_table import metric_rank, metric_title
 
 View = dict[str, Any]
-
-SMALLEST_P = 0.001
 
 
 def comparison_view(inputs: ReportInputs) -> View | None:
@@ -83,14 +82,6 @@ def _difference(row: Row, difference: Estimate) -> str:
 
 def _decimals(estimate: Estimate) -> int | None:
     return None if estimate.half_width is None else max(2, decimals_for(estimate.half_width))
-
-
-def p_value(value: Any) -> str:
-    """A p-value with its sign of comparison: "= 0.032", "< 0.001"; empty when there is none."""
-    number = finite(value)
-    if number is None:
-        return ""
-    return f"< {SMALLEST_P:g}" if number < SMALLEST_P else f"= {number:.3f}"
 
 
 def _line(row: Row) -> View:

@@ -129,7 +129,7 @@ def _constraint_line(row: Row, money: Money) -> View:
         "width": round(100 * min(share or 0.0, 1.0), 1),
         "price": MISSING if price is None else plain(price),
         "binding": bool(row["binding"]),
-        "message": row["message"] or "",
+        "message": row["message"] or ("binding" if row["binding"] else ""),
     }
 
 

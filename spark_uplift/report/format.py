@@ -86,6 +86,17 @@ def interval(lower: Any, upper: Any, decimals: int | None = None) -> str:
     return f"{plain(lower, decimals)} to {plain(upper, decimals)}"
 
 
+SMALLEST_P = 0.001
+
+
+def p_value(value: Any) -> str:
+    """A p-value with its sign of comparison: "= 0.032", "< 0.001"; empty when there is none."""
+    number = finite(value)
+    if number is None:
+        return ""
+    return f"< {SMALLEST_P:g}" if number < SMALLEST_P else f"= {number:.3f}"
+
+
 def metric(value: Any) -> str:
     """A metric as it is compared with other packages': four significant digits."""
     number = finite(value)

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from spark_uplift.report.findings import ALL_ARMS, arm_names
-from spark_uplift.report.format import MISSING, THIN, Estimate, count, decimals_for, interval, metric, percent
+from spark_uplift.report.format import (
+    MISSING,
+    THIN,
+    Estimate,
+    count,
+    decimals_for,
+    interval,
+    metric,
+    p_value,
+    percent,
+)
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 
 STYLE_ORDER = ("grf", "spark_uplift", "sklift", "causalml", "ydf", "h2o")
@@ -63,7 +73,7 @@ def metric_rank(key: tuple[str, str, str]) -> tuple[int, int, str, str]:
 
 def _metric_cell(row: Row | None) -> View:
     if row is None:
-        return {"value": MISSING, "interval": ""}
+        return {"value": MISSING, "interval": "", "p": ""}
     estimate = Estimate.of(row["value"], row["lower"], row["upper"])
     bounded = estimate.half_width is not None
     return {
@@ -71,6 +81,7 @@ def _metric_cell(row: Row | None) -> View:
         "interval": interval(estimate.lower, estimate.upper, decimals_for(estimate.half_width) + 1)
         if bounded
         else "",
+        "p": p_value(row.get("p_value")),
     }
 
 

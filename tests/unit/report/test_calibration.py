@@ -53,3 +53,12 @@ def test_without_predictions_there_is_no_section() -> None:
     inputs = samples.conversions(n=3000)
     table = [{**row, "predicted": None} for row in inputs.uplift_table]
     assert calibration_view(dataclasses.replace(inputs, uplift_table=table)) is None
+
+
+def test_the_test_of_heterogeneity_is_told_with_its_p_value() -> None:
+    inputs = with_policy_named(samples_decided.everything(n=3000))
+    rows = [{**row, "p_value": 0.004} for row in inputs.evaluation_metrics]
+    view = calibration_view(dataclasses.replace(inputs, evaluation_metrics=rows))
+    assert view is not None
+    assert view["readings"][0]["text"].endswith("That effects do not differ at all: p = 0.004.")
+    assert view["metrics"]["lines"][0]["cells"][0]["p"] == "= 0.004"

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from spark_uplift.report import ReportInputs
-from spark_uplift.report.comparison import comparison_view, p_value
+from spark_uplift.report.comparison import comparison_view
 from spark_uplift.report.findings import with_policy_named
 from tests.unit.report import samples, samples_decided
 
@@ -59,14 +59,3 @@ def test_the_method_of_the_interval_is_named(inputs: ReportInputs) -> None:
     assert "200 bootstrap replicates" in view["note"]
     assert "paired" in view["note"]
     assert "by luck" in view["note"]
-
-
-def test_p_values() -> None:
-    assert [p_value(value) for value in (0.0, 0.0009, 0.0324, 1.0, None, float("nan"))] == [
-        "< 0.001",
-        "< 0.001",
-        "= 0.032",
-        "= 1.000",
-        "",
-        "",
-    ]

@@ -12,6 +12,7 @@ from spark_uplift.report.format import (
     decimals_for,
     interval,
     metric,
+    p_value,
     percent,
     plain,
     shorten,
@@ -125,3 +126,14 @@ def test_dates_are_to_the_minute_with_their_zone() -> None:
 def test_long_texts_are_cut() -> None:
     assert shorten("a" * 40, 10) == "a" * 9 + "…"
     assert shorten("short", 10) == "short"
+
+
+def test_p_values() -> None:
+    assert [p_value(value) for value in (0.0, 0.0009, 0.0324, 1.0, None, float("nan"))] == [
+        "< 0.001",
+        "< 0.001",
+        "= 0.032",
+        "= 1.000",
+        "",
+        "",
+    ]
