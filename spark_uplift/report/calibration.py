@@ -45,7 +45,7 @@ def _heterogeneity(inputs: ReportInputs, arm: str) -> str:
     """Whether the effect differs between units at all, by the test's p-value."""
     row = find_metric(inputs.evaluation_metrics, arm, ["heterogeneity"])
     p = p_value(row.get("p_value")) if row is not None else ""
-    return f" That effects do not differ at all: p {p}." if p else ""
+    return f" Test that effects do not differ at all: p {p}." if p else ""
 
 
 def _reading(slope: Estimate) -> str:

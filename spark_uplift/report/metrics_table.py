@@ -94,6 +94,8 @@ def _metric_note(rows: Rows) -> str:
     parts = [f"{count(max(row['n'] or 0 for row in rows))} evaluated units."]
     if level and replicates:
         parts.append(f"Intervals: {level}, from {count(replicates)} bootstrap replicates of the units.")
+    if any(p_value(row.get("p_value")) for row in rows):
+        parts.append("p: probability of such a value or a larger one if the true one is 0 (of ATE: two-sided).")
     if all(row["exact"] for row in rows):
         parts.append("Computed exactly, with every distinct score kept apart.")
     else:

@@ -60,5 +60,5 @@ def test_the_test_of_heterogeneity_is_told_with_its_p_value() -> None:
     rows = [{**row, "p_value": 0.004} for row in inputs.evaluation_metrics]
     view = calibration_view(dataclasses.replace(inputs, evaluation_metrics=rows))
     assert view is not None
-    assert view["readings"][0]["text"].endswith("That effects do not differ at all: p = 0.004.")
+    assert view["readings"][0]["text"].endswith("Test that effects do not differ at all: p = 0.004.")
     assert view["metrics"]["lines"][0]["cells"][0]["p"] == "= 0.004"
