@@ -9,14 +9,17 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_api_in_ten_lines(spark) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     names: dict[str, object] = {}
-    exec(compile(block, str(README), "exec"), names)
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)
     assert names["model"].treatmentNames == ["25 %", "50 %", "free"]
     scored = names["scored"]
     assert scored.count() == names["test"].count() > 6000
     assert {"uplift", "recommended"} <= set(scored.columns)
     assert names["result"].metrics.where("metric = 'autoc' and lower < upper").count() == 4
+    assert names["rules"].arms == ["95-100 %", "25 %", "50 %", "free"]
+    assert set(names["worth"].differences) == {"best_single", "control"}
 
 
 def test_every_path_it_names_is_there() -> None:
