@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from spark_uplift.core.binning import FeatureBins
 from spark_uplift.core.jit import inlined, kernel
-from spark_uplift.errors import DataError
 from spark_uplift.metrics.replicates import whole_unit
 
 __all__ = [
@@ -28,7 +27,9 @@ __all__ = [
     "Grid",
     "add_rows",
     "choose_design",
+    "most_associated",
     "predict",
+    "screening_design",
 ]
 
 FINE_BINS = 32
@@ -153,7 +154,7 @@ class Grid:
         )
 
 
-def choose_design(fine: Sequence[FeatureBins], levels: Mapping[str, Mapping[str, int]]) -> Design:
+def choose_design(fine: Sequence[FeatureBins], levels: Mapping[str, Mapping[str, int]]) -> Design | None:
     """Return the design of features that are cut into `FINE_BINS` bins.
 
     Parameters
@@ -163,26 +164,56 @@ def choose_design(fine: Sequence[FeatureBins], levels: Mapping[str, Mapping[str,
     levels : mapping of str to mapping of str to int
         Rows a level of each category. The 30 most frequent levels have a column each, the others share one.
 
-    Raises
-    ------
-    DataError
-        There are too many features.
+    Returns
+    -------
+    Design or None
+        None when there are too many features, see `most_associated`.
     """
     for bins in _BINS:
-        parts = [
-            _coarse(one, bins) if one.levels is None else (_levels(one, levels.get(one.name, {})), 0.0, 0.0)
-            for one in fine
-        ]
-        design = (
-            Design(*(tuple(values) for values in zip(*parts, strict=True))) if parts else Design((), (), ())
-        )
+        design = _design(fine, levels, bins)
         if design.columns <= MAX_COLUMNS:
             return design
-    raise DataError(
-        f"The 'featureCols' parameter of doubly_robust must give at most {MAX_COLUMNS} columns to the built-in outcome "
-        f"model (a number 3, a category its levels). Got {design.columns} of {len(fine)} features instead. "
-        "Hint: name the features that matter most, e.g. a model's featureImportances, or pass outcomeModel=."
-    )
+    return None
+
+
+def _design(fine: Sequence[FeatureBins], levels: Mapping[str, Mapping[str, int]], bins: int) -> Design:
+    parts = [
+        _coarse(one, bins) if one.levels is None else (_levels(one, levels.get(one.name, {})), 0.0, 0.0)
+        for one in fine
+    ]
+    return Design(*(tuple(values) for values in zip(*parts, strict=True))) if parts else Design((), (), ())
+
+
+def screening_design(fine: Sequence[FeatureBins], levels: Mapping[str, Mapping[str, int]]) -> Design:
+    """Return the design whose indicators `most_associated` compares; it has no bound."""
+    return _design(fine, levels, _BINS[1])
+
+
+def most_associated(design: Design, weights: F64, outcomes: F64) -> list[int]:
+    """Return the places of the features to keep, ascending: as many as the limit of columns lets pass.
+
+    Those with the largest spread of the mean outcome between their bins or levels, sum of squares over degrees of
+    freedom (the F statistic of a one-way analysis of variance, but for the common denominator).
+
+    Parameters
+    ----------
+    design : Design
+        See `screening_design`.
+    weights, outcomes : ndarray of shape (F, 256), dtype=float64
+        Sums of w and w*y for each code of each feature.
+    """
+    squares = np.divide(outcomes**2, weights, out=np.zeros_like(outcomes), where=weights > 0).sum(axis=1)
+    total, mean = weights.sum(axis=1), outcomes.sum(axis=1)
+    between = squares - np.divide(mean**2, total, out=np.zeros_like(mean), where=total > 0)
+    freedom = np.maximum((weights > 0).sum(axis=1) - 1, 1)
+    chosen: list[int] = []
+    columns = 1
+    for place in np.argsort(-between / freedom, kind="stable").tolist():
+        columns += design.features[place].n_codes + int(design.half[place] > 0.0)
+        if columns > MAX_COLUMNS:
+            break
+        chosen.append(place)
+    return sorted(chosen)
 
 
 def _coarse(fine: FeatureBins, bins: int) -> tuple[FeatureBins, float, float]:

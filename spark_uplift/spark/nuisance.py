@@ -67,7 +67,9 @@ def doubly_robust(
 
     By default the outcome of each arm is predicted by a ridge regression on an additive design (numbers standardised
     and as 8 quantile bins, missing as a bin, levels of categories), its penalty chosen by cross-validation; the sums
-    that it needs are whole numbers, so the results are the same for any partitioning. Predictions are kept within
+    that it needs are whole numbers, so the results are the same for any partitioning. It has at most 512 columns: wide
+    tables get fewer bins, and from about 170 numbers on the features that the outcome is most associated with are
+    chosen. Predictions are kept within
     the range of the outcomes, so within [0, 1] for binary ones. An arm without rows outside a fold gets the mean
     outcome of all arms there, with a warning.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spark_uplift.core.binning import FeatureBins
 from spark_uplift.errors import DataError, bad_value
-from spark_uplift.metrics.nuisance_design import FINE_BINS, Design, Grid, choose_design
+from spark_uplift.metrics.nuisance_design import FINE_BINS, Design, Grid, choose_design, screening_design
 from spark_uplift.spark.columns import Columns, is_category, training_columns, unit_hash, validate
 from spark_uplift.spark.keep import kept
+from spark_uplift.spark.nuisance_screen import screen
 from spark_uplift.spark.profile import Tally, profile
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def experiment(
     ColumnNotFoundError, DataError
         All faults of a stage (names and types, then values) together.
     """
+    from pyspark.sql import functions as F
     from pyspark.sql.types import StringType
 
     kinds = validate(df, columns)
@@ -128,13 +130,29 @@ def experiment(
         if faults:
             raise DataError(faults)
         mean, bound = _weights(tally, columns)
+        fine = _useful(tally, found.features)
+        design = choose_design(fine, tally.levels)
+        if design is None:
+            places = screen(frame, screening_design(fine, tally.levels), tally, mean)
+            _LOG.warning(
+                "outcomes are predicted from the %d of %d features that they are most associated with: %s",
+                len(places),
+                len(fine),
+                [fine[place].name for place in places][:20],
+            )
+            fine = [fine[place] for place in places]
+            columns = replace(columns, features=tuple(bins.name for bins in fine))
+            frame = frame.select(
+                *frame.columns[:5], *[F.col(f"f{place}").alias(f"f{j}") for j, place in enumerate(places)]
+            )
+            design = choose_design(fine, tally.levels) or Design((), (), ())
         yield Experiment(
             df=keyed,
             frame=frame,
             columns=columns,
             kinds=kinds,
             arms=arms,
-            design=choose_design(_useful(tally, found.features), tally.levels),
+            design=design,
             grid=Grid.choose(tally.rows, max(abs(tally.low), abs(tally.high)), tally.whole, bound),
             mean_weight=mean,
             low=tally.low,

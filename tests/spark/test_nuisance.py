@@ -177,6 +177,17 @@ def test_a_tiny_arm_is_shrunk_to_its_mean_and_an_arm_of_one_row_warns(spark, fra
     assert np.isfinite(array(found, "dr_value")).all()
 
 
+def test_of_a_wide_table_the_features_that_matter_are_looked_at(spark):
+    draw = np.random.default_rng(0)
+    wide = pd.DataFrame(draw.normal(size=(500, 180)), columns=[f"n{j}" for j in range(180)])
+    data = wide.assign(id=np.arange(500), arm=draw.choice(["none", "mail"], 500), y=4 * wide.n150 + wide.n3)
+    df = spark.createDataFrame(data)
+    given = {"featureCols": list(wide.columns)}
+    first = array(run(df.repartition(1), **given), "mu")
+    assert np.corrcoef(first[:, 0], data.y)[0, 1] > 0.8
+    assert np.array_equal(first, array(run(df.repartition(5), **given), "mu"))
+
+
 def test_categories_that_are_numbers(units):
     found = run(units, featureCols=["age", "shop"], categoricalCols=["shop"])
     assert np.isfinite(array(found, "mu")).all()

@@ -8,9 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark_uplift.core.binning import FeatureBins, encode_numeric, weighted_edges
-from spark_uplift.errors import DataError
 from spark_uplift.metrics.nuisance import PENALTIES, aipw, fit_outcomes, fold_of
-from spark_uplift.metrics.nuisance_design import MAX_COLUMNS, Design, Grid, add_rows, choose_design, predict
+from spark_uplift.metrics.nuisance_design import (
+    MAX_COLUMNS,
+    Design,
+    Grid,
+    add_rows,
+    choose_design,
+    most_associated,
+    predict,
+    screening_design,
+)
 from tests.oracles import nuisance as oracle
 
 FOLDS = 4
@@ -160,14 +168,29 @@ def test_no_sum_can_overflow(rows, bound, weight):
     assert grid.outcome <= bound * 2.0**-10
 
 
-def test_wide_tables_get_fewer_bins_and_then_a_message():
+def test_wide_tables_get_fewer_bins_and_then_too_many_features():
     edges = tuple(float(x) for x in range(31))
     for count, bins in ((20, 8), (60, 4), (100, 2), (150, 1)):
         design = choose_design([FeatureBins(f"x{j}", edges=edges) for j in range(count)], {})
         assert len(design.features[0].edges) == bins - 1
         assert design.columns <= MAX_COLUMNS
-    with pytest.raises(DataError, match=r"at most 512 columns .* of 300 features"):
-        choose_design([FeatureBins(f"x{j}", edges=edges) for j in range(300)], {})
+    assert choose_design([FeatureBins(f"x{j}", edges=edges) for j in range(300)], {}) is None
+
+
+def test_of_too_many_features_the_most_associated_are_kept():
+    fine = [FeatureBins(f"x{j}", edges=tuple(float(x) for x in range(31))) for j in range(300)]
+    design = screening_design(fine, {})
+    draw = np.random.default_rng(0)
+    weights, outcomes = np.zeros((300, 256)), np.zeros((300, 256))
+    weights[:, 1:5] = 100.0
+    outcomes[:, 1:5] = draw.normal(0, 1, (300, 4))
+    outcomes[[7, 290], 1:5] += np.array([-50.0, 0, 0, 50.0])
+    chosen = most_associated(design, weights, outcomes)
+    assert chosen == sorted(chosen)
+    assert {7, 290} <= set(chosen)
+    assert choose_design([fine[place] for place in chosen], {}).columns > MAX_COLUMNS / 2
+    constant = np.where(weights > 0, 3.0 * weights, 0.0)
+    assert most_associated(design, weights, constant) == list(range(len(chosen)))
 
 
 def test_rare_levels_share_a_column():
