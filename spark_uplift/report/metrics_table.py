@@ -95,7 +95,9 @@ def _metric_note(rows: Rows) -> str:
     if level and replicates:
         parts.append(f"Intervals: {level}, from {count(replicates)} bootstrap replicates of the units.")
     if any(p_value(row.get("p_value")) for row in rows):
-        parts.append("p: probability of such a value or a larger one if the true one is 0 (of ATE: two-sided).")
+        parts.append(
+            "p: probability of such a value or a larger one if the true one is 0 (of ATE: two-sided)."
+        )
     if all(row["exact"] for row in rows):
         parts.append("Computed exactly, with every distinct score kept apart.")
     else:

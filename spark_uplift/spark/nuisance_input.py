@@ -99,7 +99,6 @@ def experiment(
     ColumnNotFoundError, DataError
         All faults of a stage (names and types, then values) together.
     """
-    from pyspark.sql import functions as F
     from pyspark.sql.types import StringType
 
     kinds = validate(df, columns)
@@ -130,22 +129,7 @@ def experiment(
         if faults:
             raise DataError(faults)
         mean, bound = _weights(tally, columns)
-        fine = _useful(tally, found.features)
-        design = choose_design(fine, tally.levels)
-        if design is None:
-            places = screen(frame, screening_design(fine, tally.levels), tally, mean)
-            _LOG.warning(
-                "outcomes are predicted from the %d of %d features that they are most associated with: %s",
-                len(places),
-                len(fine),
-                [fine[place].name for place in places][:20],
-            )
-            fine = [fine[place] for place in places]
-            columns = replace(columns, features=tuple(bins.name for bins in fine))
-            frame = frame.select(
-                *frame.columns[:5], *[F.col(f"f{place}").alias(f"f{j}") for j, place in enumerate(places)]
-            )
-            design = choose_design(fine, tally.levels) or Design((), (), ())
+        design, columns, frame = _designed(frame, columns, tally, _useful(tally, found.features), mean)
         yield Experiment(
             df=keyed,
             frame=frame,
@@ -160,6 +144,29 @@ def experiment(
             binary=tally.binary,
             rows=tally.rows,
         )
+
+
+def _designed(
+    frame: DataFrame, columns: Columns, tally: Tally, fine: Sequence[FeatureBins], mean_weight: float | None
+) -> tuple[Design, Columns, DataFrame]:
+    """Return the design, and columns and frame with the features that it has: all, unless they are too many."""
+    from pyspark.sql import functions as F
+
+    design = choose_design(fine, tally.levels)
+    if design is not None:
+        return design, columns, frame
+    places = screen(frame, screening_design(fine, tally.levels), tally, mean_weight)
+    chosen = [fine[place] for place in places]
+    names = tuple(bins.name for bins in chosen)
+    _LOG.warning(
+        "outcomes are predicted from the %d of %d features that they are most associated with, among them %s",
+        len(names),
+        len(fine),
+        list(names[:20]),
+    )
+    fewer = [F.col(f"f{place}").alias(f"f{j}") for j, place in enumerate(places)]
+    frame = frame.select(*frame.columns[:5], *fewer)
+    return choose_design(chosen, tally.levels) or Design((), (), ()), replace(columns, features=names), frame
 
 
 def _treatments(tally: Tally, control: str, treatments: Sequence[str] | None) -> tuple[str, ...]:
