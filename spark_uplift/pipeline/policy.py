@@ -63,10 +63,13 @@ def policy_results(
     config, arms = context.config, [context.source.control, *model.treatmentNames]
     costs = {arm: cost for arm, cost in config.economics.costs.items() if arm in arms}
     more = dict(policies or {})
-    with kept(_robust(context, model, scored_holdout, costs, more)) as rows:
+    with kept(
+        _needed(context, model, scored_holdout, costs, more)
+    ) as rows:  # scoring would else run each time
+        robust = _robust(context, model, rows)
         found, (curve, _, _) = side_by_side(
-            lambda: policy_estimates(rows, *_value_question(context, arms, costs, more)),
-            lambda: cost_rows(rows, *_curve_question(context, model, costs)),
+            lambda: policy_estimates(robust, *_value_question(context, arms, costs, more)),
+            lambda: cost_rows(robust, *_curve_question(context, model, costs)),
         )
     keys = {"run_id": context.run_id, "model_id": model_id}
     spark = context.spark
@@ -94,40 +97,45 @@ def best_arm(control: str, treatments: list[str], costs: Mapping[str, float], va
     return chosen
 
 
-def _robust(
+def _needed(
     context: RunContext,
     model: UpliftForestModel,
     scored: DataFrame,
     costs: Mapping[str, float],
     policies: Mapping[str, str],
 ) -> DataFrame:
-    """Return what both questions read: arm, outcome, doubly robust columns, policies; features have new names."""
+    """Return what both questions read: arm, outcome, uplift, policies, and the features under new names."""
     from pyspark.sql import functions as F
 
     source, config = context.source, context.config
     roles = [name for name in ("weight", "propensity", "cluster") if getattr(source, name)]
-    features = {f"feature_{i}": name for i, name in enumerate(source.features)}
-    rows = scored.select(
+    arms = [source.control, *model.treatmentNames]
+    best = best_arm(source.control, model.treatmentNames, costs, config.economics.value)
+    return scored.select(
         "unit_id",
         "arm",
         "outcome",
         "uplift",
         *roles,
-        *[column(name).alias(new) for new, name in features.items()],
+        *[column(name).alias(f"feature_{i}") for i, name in enumerate(source.features)],
         *[column(name).alias(f"policy_{n}") for n, name in enumerate(policies.values())],
-        best_arm(source.control, model.treatmentNames, costs, config.economics.value).alias("policy_model"),
-        *[
-            F.lit(arm).alias(f"policy_all_{n}")
-            for n, arm in enumerate([source.control, *model.treatmentNames])
-        ],
+        best.alias("policy_model"),
+        *[F.lit(arm).alias(f"policy_all_{n}") for n, arm in enumerate(arms)],
     )
+
+
+def _robust(context: RunContext, model: UpliftForestModel, rows: DataFrame) -> DataFrame:
+    """Return the rows with doubly robust columns and the propensity of their arm, without features."""
+    from pyspark.sql import functions as F
+
+    features = [f"feature_{i}" for i in range(len(context.source.features))]
     try:
-        found = _with_models(context, model, rows, list(features))
+        found = _with_models(context, model, rows, features)
     except DataError as error:  # e.g. too many levels; an experiment's arms have means at any rate
         _LOG.info("policy values are adjusted by the arms' means alone: %s", error)
         found = _with_models(context, model, rows, [])
     code: Any = F
-    for number, arm in enumerate([source.control, *model.treatmentNames]):
+    for number, arm in enumerate([context.source.control, *model.treatmentNames]):
         code = code.when(F.col("arm") == arm, number)
     return found.withColumn("logged_propensity", F.get("propensities", code)).drop(*features)
 

@@ -11,7 +11,7 @@ __all__ = ["Weights", "weights_of"]
 
 _MEAN_ERRORS = 4.0  # standard errors by which the mean ratio may differ from 1
 _LEAST_SHARE = 0.01  # effective rows, as a share of all
-_LEAST_ROWS = 100  # effective rows below which intervals of skewed rewards are too short
+_LEAST_ROWS = 50  # effective rows below which intervals of skewed rewards are too short
 _ONE_ROW = 0.05  # of all weight
 _CUT = 0.05  # of all weight
 _FEW = 30  # independent units below which a standard error is no yardstick
@@ -90,7 +90,7 @@ def _warnings(
             "propensities and the policy's probabilities do not belong together, or the policy takes actions "
             "that were never logged."
         )
-    if effective < max(_LEAST_SHARE * sums.units, min(_LEAST_ROWS, 0.5 * sums.units)):
+    if effective < max(_LEAST_SHARE * sums.units, min(_LEAST_ROWS, 0.25 * sums.units)):
         what = "rows" if sums.units == sums.rows else "clusters"
         found.append(
             f"Overlap is poor: {sums.units} {what} weigh as much as {effective:.0f}; the interval may be too short."

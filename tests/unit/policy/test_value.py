@@ -183,6 +183,32 @@ def test_published_numbers_of_open_bandit(shared_data):
     assert ips.effective_sample_size == pytest.approx(1639.5, abs=0.05)
 
 
+def test_numbers_of_the_open_bandit_pipeline():
+    """Those of obp 0.5.7 on the same rows (20 actions); it wants Python below 3.11 and torch, so it is not run here."""
+    rng = np.random.default_rng(0)
+    n, actions, at = 5000, 20, np.arange(5000)
+    e = rng.dirichlet(np.ones(actions), n) * 0.7 + 0.3 / actions
+    pi = rng.dirichlet(np.full(actions, 0.3), n)
+    a = np.array([rng.choice(actions, p=row) for row in e])
+    mean = rng.uniform(0.05, 0.6, (n, actions))
+    r = (rng.random(n) < mean[at, a]).astype(float)
+    mu = np.clip(mean + 0.1 * rng.normal(size=mean.shape), 0, 1)
+    found = estimate(
+        r, pi[at, a] / e[at, a], methods=ALL, predicted=mu[at, a], policy_predicted=(pi * mu).sum(axis=1), clip=10.0
+    )  # fmt: skip
+    assert {one.method: one.value for one in found} == pytest.approx(
+        {
+            "ips": 0.28803297491471896,
+            "clipped_ips": 0.28147194555781035,
+            "snips": 0.30039741164050376,
+            "dm": 0.3276212879244523,
+            "dr": 0.3071216422769273,
+            "switch": 0.31514207557678275,
+        },
+        rel=1e-12,
+    )
+
+
 def test_empirical_bernstein_is_the_theorem():
     x = np.random.default_rng(0).random(50)
     log = math.log(2 / 0.025)
