@@ -67,18 +67,18 @@ def policy_results(
         _needed(context, model, scored_holdout, costs, more)
     ) as rows:  # scoring would else run each time
         robust = _robust(context, model, rows)
-        found, (curve, _, _) = side_by_side(
+        found, curve = side_by_side(
             lambda: policy_estimates(robust, *_value_question(context, arms, costs, more)),
-            lambda: cost_rows(robust, *_curve_question(context, model, costs)),
+            lambda: _curve(context, model, robust, costs),
         )
     keys = {"run_id": context.run_id, "model_id": model_id}
     spark = context.spark
     values = small_table(spark, "policy_value", [{**vars(one), **keys} for one in found])
     points = small_table(spark, "cost_curve", [{**row, **keys} for row in curve])
-    side_by_side(
-        lambda: context.write(values, "policy_value", run_id=context.run_id),
-        lambda: context.write(points, "cost_curve", run_id=context.run_id),
-    )
+    jobs = [lambda: context.write(values, "policy_value", run_id=context.run_id)]
+    if curve:
+        jobs.append(lambda: context.write(points, "cost_curve", run_id=context.run_id))
+    side_by_side(*jobs)
     return list(found)
 
 
@@ -190,6 +190,19 @@ def _value_question(
         include_logged=True,
     )
     return columns, asked
+
+
+def _curve(
+    context: RunContext, model: UpliftForestModel, robust: DataFrame, costs: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Return the points of the cost curve; none where treating is cheaper than not treating."""
+    control = costs.get(context.source.control, 0.0)
+    cheaper = [arm for arm in model.treatmentNames if costs.get(arm, 0.0) < control]
+    if cheaper:
+        _LOG.warning("there is no cost curve: control costs %g, more than the arms %s", control, cheaper)
+        return []
+    curve, _, _ = cost_rows(robust, *_curve_question(context, model, costs))
+    return curve
 
 
 def _curve_question(
