@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from spark_uplift.errors import DataError, bad_value
 from spark_uplift.metrics.inference import bootstrap_error, quantile
+from spark_uplift.policy.value_intervals import bernstein_radius, percentiles, term_width
 from spark_uplift.policy.value_overlap import Weights, weights_of
 from spark_uplift.policy.value_sums import (
     LOGGED,
-    METHODS,
     Layout,
     Sums,
     choice_faults,
@@ -163,47 +163,6 @@ def value_of(layout: Layout, sums: Sums, policy: str, method: str) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def bernstein_radius(variance: float, n: int, width: float, level: float) -> float:
-    """Return the half width of the two-sided empirical Bernstein interval of a mean.
-
-    Maurer & Pontil 2009, Theorem 4, for each side with delta = (1 - level)/2: with probability 1 - delta the mean
-    of n independent values in an interval of length `width` exceeds its expectation by no more than
-    sqrt(2 * variance * ln(2/delta) / n) + 7 * width * ln(2/delta) / (3 * (n - 1)).
-
-    Parameters
-    ----------
-    variance : float
-        Sample variance, divisor n - 1.
-    n : int
-        Independent values.
-    width : float
-        Length of the interval that holds every possible value.
-    level : float
-        Coverage of both sides together.
-    """
-    if n < 2:
-        return math.nan
-    log = math.log(4.0 / (1.0 - level))
-    return math.sqrt(2.0 * variance * log / n) + 7.0 * width * log / (3.0 * (n - 1))
-
-
-def _width(method: str, low: float, high: float, largest: float) -> float:
-    """Return the length of the range of a row's term."""
-    if method == "dm":
-        return high - low
-    if METHODS[method].predicts:
-        return (high - low) * (1.0 + 2.0 * largest)
-    return max(0.0, largest * high) - min(0.0, largest * low)
-
-
-def _percentiles(replicates: F64, level: float) -> tuple[float, float]:
-    finite = replicates[np.isfinite(replicates)]
-    if finite.shape[0] < 2:
-        return math.nan, math.nan
-    low, high = np.quantile(finite, [0.5 - level / 2.0, 0.5 + level / 2.0])
-    return float(low), float(high)
-
-
 def estimates(layout: Layout, sums: Sums, question: Question, *, logged: bool = False) -> list[Estimate]:
     """Return the value of each policy by each method, with each kind of interval.
 
@@ -253,8 +212,8 @@ def _one(
     elif interval == "bootstrap":
         drawn = linear.replicates(terms)
         error = float(bootstrap_error(drawn))
-        bounds = _percentiles(drawn, question.level)
-        apart_bounds = _percentiles(drawn - linear.replicates(base), question.level)
+        bounds = percentiles(drawn, question.level)
+        apart_bounds = percentiles(drawn - linear.replicates(base), question.level)
     else:
         bounds, note = _bernstein(question, method, value, error, sums, weights)
         message = " ".join(part for part in (message, note) if part)
@@ -293,7 +252,7 @@ def _bernstein(
 ) -> tuple[tuple[float, float], str]:
     bounded = method in ("clipped_ips", "switch", "dm")
     largest = question.clip if method in ("clipped_ips", "switch") else weights.largest
-    width = _width(method, *question.reward_range, largest)
+    width = term_width(method, *question.reward_range, largest)
     radius = bernstein_radius(error**2 * sums.units, sums.units, width, question.level)
     guesses = [] if question.range_known else ["rewards"]
     guesses += [] if bounded else ["importance weights"]

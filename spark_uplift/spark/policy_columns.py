@@ -18,7 +18,15 @@ from spark_uplift.spark.columns import Columns, column, is_number, unit_hash
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["PolicyColumns", "compact", "logged_actions", "type_faults", "unlogged_names"]
+__all__ = [
+    "PolicyColumns",
+    "compact",
+    "logged_actions",
+    "no_rows",
+    "summarise",
+    "type_faults",
+    "unlogged_names",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,3 +308,51 @@ def unlogged_names(df: DataFrame, columns: PolicyColumns, policy: str, logged: S
 def no_rows() -> DataError:
     """Return the error for an empty frame."""
     return DataError("The logged table has no rows. Hint: look at the filter or the split that made it.")
+
+
+def _unusable(value: Column) -> Column:
+    from pyspark.sql import functions as F
+
+    return value.isNull() | F.isnan(value) | (F.abs(value) == float("inf"))
+
+
+def summarise(frame: DataFrame, policies: int) -> dict[str, Any]:
+    """Return counts of unusable values, and the bounds of the lanes."""
+    from pyspark.sql import functions as F
+
+    r, w, e, q = (F.col(name) for name in ("r", "w", "e", "q"))
+    usable = (e > 0) & (e <= 1)
+
+    def count(condition: Column, name: str) -> Column:
+        return F.sum(F.when(condition, 1).otherwise(0)).alias(name)
+
+    wanted = [
+        F.count("*").alias("n"),
+        count(F.col("unnamed"), "bad_action"),
+        count(_unusable(r), "bad_r"),
+        count(_unusable(w), "bad_w"),
+        count(w < 0, "negative_w"),
+        count(_unusable(e) | ~usable, "bad_e"),
+        count(_unusable(q), "bad_q"),
+        F.min("r").alias("least"),
+        F.max("r").alias("most"),
+        F.max("w").alias("w"),
+        F.max(F.abs(w * r)).alias("wr"),
+    ]
+    for j in range(policies):
+        p, v, s, low, u, c = (F.col(f"{name}{j}") for name in ("p", "v", "s", "low", "u", "c"))
+        rho = F.when(usable, p / e)
+        wanted += [
+            count(_unusable(s) | _unusable(low), f"bad_p{j}"),
+            count((low < 0) | (p > 1), f"outside_p{j}"),
+            F.max(F.abs(s - 1.0)).alias(f"sum{j}"),
+            count(_unusable(v), f"bad_v{j}"),
+            F.sum(F.when(u > 0, 1).otherwise(0)).alias(f"unlogged{j}"),
+            F.max(rho).alias(f"rho{j}"),
+            F.max(w * rho).alias(f"ratio{j}"),
+            F.max(F.abs(w * rho * r)).alias(f"ips{j}"),
+            F.max(F.abs(w * v)).alias(f"dm{j}"),
+            F.max(w * (F.abs(v) + rho * F.abs(r - q))).alias(f"dr{j}"),
+            F.max(F.abs(w * c)).alias(f"cost{j}"),
+        ]
+    return dict(frame.agg(*wanted).collect()[0].asDict())
