@@ -184,6 +184,12 @@ class EvaluationConfig(Section):
     bootstrap: int = Field(200, ge=0, le=10_000, description="Bootstrap replicates; 0 gives no intervals.")
     level: Share = Field(0.95, description="Coverage of the intervals.")
     buckets: int = Field(10, ge=2, le=100, description="Buckets of the uplift table.")
+    intervals: Literal["poisson", "half_sample"] = Field(
+        "poisson", description="How replicates count units: Poisson(1) times, or in or out by halves."
+    )
+    compare_to: Name | None = Field(
+        None, description="Folder of another saved model to compare with on the same rows."
+    )
 
 
 class ScoreConfig(Section):

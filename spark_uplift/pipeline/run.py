@@ -78,7 +78,14 @@ STEPS: tuple[Step, ...] = (
     Step(
         "evaluate",
         "measure it on the holdout",
-        ("evaluation_metrics", "uplift_table", "evaluation_curves", "segments", "policy_trees"),
+        (
+            "evaluation_metrics",
+            "uplift_table",
+            "evaluation_curves",
+            "evaluation_checks",
+            "segments",
+            "policy_trees",
+        ),
         evaluate,
     ),
     Step("score", "uplift, recommendation and rank of every recipient", ("uplift_scores",), score),
