@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from spark_uplift.core.dtypes import STATISTICS, WY, N, W
-from spark_uplift.core.jit import kernel
+from spark_uplift.core.jit import inlined, kernel
 from spark_uplift.core.sampling import REPLICATE, draw, stream_key
 from spark_uplift.metrics.curves import F64, Curve
 
@@ -31,6 +32,8 @@ __all__ = [
     "INTERVALS",
     "accumulate",
     "count_copies",
+    "locate",
+    "locator",
     "replicate_curve",
     "stream_keys",
     "tally_integers",
@@ -216,6 +219,86 @@ def accumulate(cells: I32, values: F64, copies: U8, sums: F64) -> None:
         IN and OUT
     """
     _accumulate(cells, values, copies, sums)
+
+
+@inlined
+def _drawer(value, low, scale, last):  # type: ignore[no-untyped-def]
+    """Return the drawer of a value, never falling as the value rises."""
+    place = (value - low) * scale
+    if not place > 0.0:
+        return 0
+    return last if place >= last else int(place)
+
+
+@kernel
+def _fill_drawers(edges, low, scale, starts):  # type: ignore[no-untyped-def]
+    """Write how many edges lie in drawers before each one; `starts` is all 0."""
+    last = starts.shape[0] - 2
+    for i in range(edges.shape[0]):
+        starts[_drawer(edges[i], low, scale, last) + 1] += 1
+    for d in range(last + 1):
+        starts[d + 1] += starts[d]
+
+
+@kernel
+def _locate(edges, low, scale, starts, values, out):  # type: ignore[no-untyped-def]
+    last = starts.shape[0] - 2
+    for i in range(values.shape[0]):
+        drawer = _drawer(values[i], low, scale, last)
+        first, end = starts[drawer], starts[drawer + 1]
+        while first < end:
+            middle = (first + end) >> 1
+            if edges[middle] <= values[i]:
+                first = middle + 1
+            else:
+                end = middle
+        out[i] = first
+
+
+@dataclass(frozen=True)
+class Locator:
+    """Ascending edges, and the equal drawers of their range that each lies in; see `locator`."""
+
+    edges: F64
+    low: float
+    scale: float
+    starts: I64
+
+
+def locator(edges: F64) -> Locator:
+    """Return what `locate` needs: equally wide drawers make the search for an edge a matter of a few steps.
+
+    Parameters
+    ----------
+    edges : ndarray of shape (m,), dtype=float64
+        Ascending.
+    """
+    drawers = max(4 * edges.shape[0], 1)
+    low = float(edges[0]) if edges.shape[0] else 0.0
+    width = float(edges[-1]) / drawers - low / drawers if edges.shape[0] else 0.0
+    scale = 1.0 / width if width > 1e-300 else 0.0
+    starts = np.zeros(drawers + 1, np.int64)
+    _fill_drawers(edges, low, scale, starts)
+    return Locator(edges, low, scale, starts)
+
+
+def locate(where: Locator, values: F64) -> I64:
+    """Return ``np.searchsorted(edges, values, side="right")``, sooner.
+
+    Parameters
+    ----------
+    where : Locator
+        Of the edges.
+    values : ndarray of shape (n,), dtype=float64
+        Finite.
+
+    Returns
+    -------
+    ndarray of shape (n,), dtype=int64
+    """
+    out = np.empty(values.shape[0], np.int64)
+    _locate(where.edges, where.low, where.scale, where.starts, values, out)
+    return out
 
 
 @kernel

@@ -27,6 +27,8 @@ from spark_uplift.metrics.curves import Curve, curve_from_groups, merge_points
 from spark_uplift.metrics.replicates import (
     accumulate,
     count_copies,
+    locate,
+    locator,
     replicate_curve,
     tally_integers,
     whole_unit,
@@ -145,17 +147,19 @@ def _make_worker(plan: _Plan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
         sums = [np.zeros((plan.cells(v), 1 + len(plan.summed(v))), np.int64) for v in views]
         low, high = ([np.full(plan.cells(v), edge) for v in views] for edge in (np.inf, -np.inf))
         own, population = ([np.zeros(plan.shapes(v)[side]) for v in views] for side in (0, 1))
+        where = [locator(plan.bins[v].edges) for v in views]
         rows = 0
         for block in blocks(plan.layout, batches):
             rows += block.y.shape[0]
+            shared = _Values.of(plan, block)
             placed = place(block, plan.views)
             draws = plan.draws
             copies = (
                 count_copies(block.unit, draws.seed, draws.count, draws.intervals) if draws.count else None
             )
             for v in views:
-                values = _values(block, placed[v])
-                bins = np.searchsorted(plan.bins[v].edges, placed[v].score, side="right")
+                values = shared.scored(plan, block, placed[v].dr)
+                bins = locate(where[v], placed[v].score)
                 _add_fine(plan, v, bins, placed[v], values, sums[v], low[v], high[v])
                 if copies is not None:
                     _add_copies(plan, v, bins, placed[v], values, copies, own[v], population[v])
@@ -168,20 +172,42 @@ def _make_worker(plan: _Plan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
     return work
 
 
-def _values(block: Block, placed: Placed) -> dict[str, F64]:
-    weight = block.w / block.e
-    values = {
-        "w": weight,
-        "wy": weight * block.y,
-        "wyy": weight * block.y * block.y,
-        "ww": weight * weight,
-        "mass": block.w,
-    }
-    if placed.dr is not None:
-        values["gain"] = block.w * placed.dr
-        values["square"] = values["gain"] * placed.dr
-        values["mm"] = block.w * block.w
-    return values
+@dataclass(frozen=True)
+class _Values:
+    """Additive values of a block's rows as whole numbers: for the sums, and for the replicates' own and population."""
+
+    fine: I64
+    own: F64
+    population: F64
+
+    @classmethod
+    def of(cls, plan: _Plan, block: Block) -> _Values:
+        """Return those that all views share."""
+        weight = block.w / block.e
+        wy = weight * block.y
+        values = {"w": weight, "wy": wy, "wyy": wy * block.y, "ww": weight * weight, "mass": block.w}
+        return cls(_fine(plan, values), _coarse(plan, values, "w", "wy"), _coarse(plan, values, "mass"))
+
+    def scored(self, plan: _Plan, block: Block, dr: F64 | None) -> _Values:
+        """Return them with those of the doubly robust scores of a view, if it has such scores."""
+        if dr is None:
+            return self
+        gain = block.w * dr
+        values = {"gain": gain, "square": gain * dr, "mm": block.w * block.w}
+        fine = np.concatenate([self.fine, _fine(plan, values)], axis=1)
+        return _Values(
+            fine, self.own, np.concatenate([self.population, _coarse(plan, values, "gain")], axis=1)
+        )
+
+
+def _fine(plan: _Plan, values: dict[str, F64]) -> I64:
+    whole = np.stack([value / plan.fine[name] for name, value in values.items()], axis=1)
+    return np.rint(whole, out=whole).astype(np.int64)
+
+
+def _coarse(plan: _Plan, values: dict[str, F64], *names: str) -> F64:
+    whole = np.stack([values[name] / plan.coarse[name] for name in names], axis=1)
+    return np.rint(whole, out=whole)
 
 
 def _add_fine(
@@ -189,7 +215,7 @@ def _add_fine(
     v: int,
     bins: I64,
     placed: Placed,
-    values: dict[str, F64],
+    values: _Values,
     sums: I64,
     low: F64,
     high: F64,
@@ -198,8 +224,7 @@ def _add_fine(
     inside = placed.slot >= 0
     cell = bins * (view.slots + 1) + np.where(inside, placed.slot, view.slots)
     cells = cell if view.population else np.where(inside, cell, -1)
-    whole = [np.rint(values[name] / plan.fine[name]).astype(np.int64) for name in plan.summed(v)]
-    tally_integers(cells.astype(np.int32), placed.score, np.stack(whole, axis=1), sums, low, high)
+    tally_integers(cells.astype(np.int32), placed.score, values.fine, sums, low, high)
 
 
 def _add_copies(
@@ -207,7 +232,7 @@ def _add_copies(
     v: int,
     bins: I64,
     placed: Placed,
-    values: dict[str, F64],
+    values: _Values,
     copies: npt.NDArray[np.uint8],
     own: F64,
     population: F64,
@@ -215,14 +240,10 @@ def _add_copies(
     view, coarse = plan.views[v], plan.bins[v].coarse
     rank = coarse[-1] - coarse[bins]  # best first, as curves are
 
-    def whole(*names: str) -> F64:
-        return np.stack([np.rint(values[name] / plan.coarse[name]) for name in names], axis=1)
-
     cells = np.where(placed.slot >= 0, rank * view.slots + placed.slot, -1)
-    accumulate(cells.astype(np.int32), whole("w", "wy"), copies, own)
+    accumulate(cells.astype(np.int32), values.own, copies, own)
     if population.shape[0]:
-        names = ("mass",) if view.dr is None else ("mass", "gain")
-        accumulate(rank.astype(np.int32), whole(*names), copies, population)
+        accumulate(rank.astype(np.int32), values.population, copies, population)
 
 
 def _record(kind: int, part: int, payload: bytes) -> pa.RecordBatch:

@@ -66,7 +66,13 @@ def test_defaults_are_those_of_the_design(file) -> None:
         "warn_only": (),
     }
     assert (config.seed, config.split.holdout) == (1, 0.3)
-    assert config.evaluation.model_dump() == {"bootstrap": 200, "level": 0.95, "buckets": 10}
+    assert config.evaluation.model_dump() == {
+        "bootstrap": 200,
+        "level": 0.95,
+        "buckets": 10,
+        "intervals": "poisson",
+        "compare_to": None,
+    }
     assert config.mlflow.alias == "champion"
 
 

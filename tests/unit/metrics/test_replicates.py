@@ -11,6 +11,8 @@ from spark_uplift.metrics.replicates import (
     INTERVALS,
     accumulate,
     count_copies,
+    locate,
+    locator,
     poisson_limits,
     replicate_curve,
     whole_unit,
@@ -129,3 +131,22 @@ def test_sums_of_cells_are_those_of_a_loop():
         if cell >= 0:
             expected[cell] += values[i][:, None] * copies[i]
     assert np.array_equal(sums, expected)
+
+
+EDGES = {
+    "none": [],
+    "one": [0.0],
+    "equal": [1.0, 1.0, 1.0],
+    "heavy tail": np.sort(np.random.default_rng(0).standard_cauchy(500)),
+    "huge": [-1e308, 0.0, 1e-300, 1e308],
+    "tiny": [0.0, 5e-324, 1e-323],
+}
+
+
+@pytest.mark.parametrize("edges", EDGES.values(), ids=EDGES)
+def test_values_are_located_as_numpy_does(edges):
+    edges = np.array(edges, float)
+    values = np.concatenate(
+        [edges, edges + 1e-9, np.random.default_rng(1).normal(0, 3, 500), [-1e308, 1e308, 0.0]]
+    )
+    assert np.array_equal(locate(locator(edges), values), np.searchsorted(edges, values, side="right"))
