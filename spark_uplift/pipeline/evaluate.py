@@ -27,7 +27,8 @@ _OWN, _OTHER = "uplift", "uplift_of_the_other_model"
 def evaluate(context: RunContext) -> EvaluationResult:
     """Score the holdout; write its metrics, uplift table, curves, checks and segments.
 
-    `policy_results` and `policy_tree_rows` write what treating by the model is worth, and its tree. With ``evaluation.compare_to`` also ``model_comparison``, and the other model's curves under its own id.
+    `policy_results` and `policy_tree_rows` write what treating by the model is worth, and its tree. With
+    ``evaluation.compare_to`` also ``model_comparison``, and the other model's curves under its own id.
     """
     with recorded(context, "evaluate") as record:
         model, model_id = trained(context)

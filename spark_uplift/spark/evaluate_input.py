@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spark_uplift.errors import ColumnNotFoundError, DataError, bad_value, nearest
-from spark_uplift.spark.batches import unmeasured_batches
 from spark_uplift.spark.columns import Columns, column, is_number, unit_hash
 from spark_uplift.spark.evaluate_blocks import BLOCKS_DDL, BOUNDS, Layout, Summary, make_packer, merged
 from spark_uplift.spark.keep import refusal
@@ -264,8 +263,7 @@ def prepare(df: DataFrame, columns: ScoredColumns) -> Iterator[Prepared]:
     if refused is not None:
         _LOG.info("scored rows can't be kept between passes here and are read again for each: %s", refused)
     try:
-        with unmeasured_batches(df.sparkSession, 4 + 2 * len(columns.arrays)):
-            headers: list[Any] = blocks.select("header").toArrow()["header"].to_pylist()
+        headers: list[Any] = blocks.select("header").toArrow()["header"].to_pylist()
         yield _checked(blocks, merged([json.loads(header) for header in headers]), columns, tuple(optional))
     finally:
         if refused is None:
