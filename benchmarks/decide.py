@@ -66,14 +66,14 @@ def scores(spark: SparkSession, rows: int) -> DataFrame:
 
 
 def limits(rows: int) -> dict[str, Any]:
-    """Return two budgets and three capacities in proportion to the list."""
+    """Return two budgets and three capacities in proportion to the list; most of them bind."""
     return {
         "budgets": [
-            {"name": "total", "limit": 0.2 * rows},
-            {"name": "people", "limit": 0.11 * rows, "arms": ["call", "mail"]},
+            {"name": "total", "limit": 0.12 * rows},
+            {"name": "people", "limit": 0.09 * rows, "arms": ["call", "mail"]},
         ],
         "capacities": [
-            {"arm": "call", "limit": rows // 40},
+            {"arm": "call", "limit": rows // 100},
             {"arm": "mail", "limit": rows // 8},
             {"arm": "sms", "limit": rows // 20, "segment": "north"},
         ],

@@ -112,7 +112,10 @@ class Dual:
         return _Point(value, self.limits - used, nn + nc + nc.T + cc, undecided)
 
 
-def minimise(dual: Dual, start: F64, scale: float, hottest: float = 0.3) -> F64:
+Bounds = tuple[F64, F64]
+
+
+def minimise(dual: Dual, start: F64, scale: float, hottest: float = 0.3, within: Bounds | None = None) -> F64:
     """Return prices near the minimum of the dual.
 
     Parameters
@@ -124,6 +127,8 @@ def minimise(dual: Dual, start: F64, scale: float, hottest: float = 0.3) -> F64:
         A typical value of a contact [money]; temperatures are relative to it.
     hottest : float
         Temperature to begin with, of `scale`.
+    within : (ndarray, ndarray), optional
+        Least and largest prices, each of shape (C,), dtype=float64; by default from 0.
 
     Returns
     -------
@@ -136,34 +141,36 @@ def minimise(dual: Dual, start: F64, scale: float, hottest: float = 0.3) -> F64:
     most = np.maximum(dual.problem.cost_rows(dual.units.cost).max(axis=0), 0.0)
     largest = np.array([max([most[a] for a in c.arms] or [0.0]) for c in dual.problem.constraints])
     size = np.where(np.any(dual.problem.by_cost > 0, axis=1), np.where(largest > 0, largest, 1.0), 1.0)
-    x, tau = start * size, hottest * scale
+    bounds = (np.zeros_like(start), np.full_like(start, np.inf)) if within is None else within
+    low, high = np.maximum(bounds[0], 0.0) * size, bounds[1] * size
+    x, tau = np.clip(start * size, low, high), hottest * scale
     radius = 4.0 * max(scale, float(np.max(x)))
     while True:
-        x, point = _newton(dual, x, size, tau, radius)
+        x, point = _newton(dual, x, size, tau, radius, (low, high))
         # The linear programme itself splits up to one unit a constraint: fewer are no aim.
         settled = point.undecided <= 0.5 * len(x) and tau * (point.undecided + 1.0) <= _EXACT * abs(
             point.value
         )
         if tau <= _COLDEST * scale or settled:
-            return np.where(x > _NOTHING * scale, x, 0.0) / size
+            return np.where((x > _NOTHING * scale) | (low > 0), x, 0.0) / size
         tau = max(tau * _COOLING, _COLDEST * scale)
         radius = max(60.0 * tau, 1e-3 * float(np.max(x)))
 
 
-def _newton(dual: Dual, x: F64, size: F64, tau: float, radius: float) -> tuple[F64, _Point]:
+def _newton(dual: Dual, x: F64, size: F64, tau: float, radius: float, bounds: Bounds) -> tuple[F64, _Point]:
     """Minimise at one temperature by projected Newton steps (Bertsekas 1982) of limited length."""
     here = dual.at(x / size, tau)
     for _ in range(_STEPS):
         gradient, hessian = here.gradient / size, here.hessian / np.outer(size, size)
-        free = ~((x <= 0) & (gradient >= 0))
+        free = ~((x <= bounds[0]) & (gradient >= 0)) & ~((x >= bounds[1]) & (gradient <= 0))
         if not free.any():
             break
         step = np.zeros_like(x)
         step[free] = _direction(gradient[free], hessian[np.ix_(free, free)], radius)
-        moved, there = _search(dual, x, size, tau, here, step)
+        moved, there = _search(dual, x, size, tau, here, step, bounds)
         if there is None:  # the projection may spoil a Newton step, never one along the axes
             step[free] = _direction(gradient[free], np.diag(np.diag(hessian)[free]), radius)
-            moved, there = _search(dual, x, size, tau, here, step)
+            moved, there = _search(dual, x, size, tau, here, step, bounds)
             if there is None:
                 break
         if np.max(np.abs(step)) >= 0.99 * radius:
@@ -184,10 +191,12 @@ def _direction(gradient: F64, hessian: F64, radius: float) -> F64:
     return found
 
 
-def _search(dual: Dual, x: F64, size: F64, tau: float, here: _Point, step: F64) -> tuple[F64, _Point | None]:
+def _search(
+    dual: Dual, x: F64, size: F64, tau: float, here: _Point, step: F64, bounds: Bounds
+) -> tuple[F64, _Point | None]:
     length = 1.0
     for _ in range(14):
-        moved = np.maximum(x + length * step, 0.0)
+        moved = np.clip(x + length * step, *bounds)
         expected = float(here.gradient / size @ (moved - x))
         if expected < 0.0:
             there = dual.at(moved / size, tau)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,7 @@ __all__ = ["DecisionResult", "decide"]
 
 _LOG = logging.getLogger(__name__)
 
-_ROUNDS = 6
+_ROUNDS, _MOVES = 6, 10
 _TOLD = 5
 
 
@@ -304,7 +304,7 @@ def _solved(
     free = facts.units - facts.explorers
     share = 1.0 if free <= core else core / 2 / free
     with kept(decide_passes.sampled(blocks, setting, key, share)) as sample:
-        near = decide_passes.solve_sample(sample, setting, goal, free, core // 2)
+        near = decide_passes.solve_sample(sample, setting, goal, free, 2 * core)
         for _ in range(_ROUNDS):
             found = _by_core(blocks, setting, near, goal) if share < 1.0 and len(goal) else near
             total = decide_passes.account(blocks, setting, found, left, facts.units, facts.top)
@@ -320,13 +320,13 @@ def _solved(
 
 def _by_core(blocks: DataFrame, setting: Setting, near: Solved, goal: I64) -> Solved:
     """Solve for the core until its prices lie in the box that it was taken from."""
-    for _ in range(_ROUNDS):
+    for _ in range(_MOVES):
         found = decide_passes.solve_core(blocks, setting, near, goal)
         away = np.abs(found.prices - near.prices)
         if np.all(away <= near.widths) and not found.over.any():
             return found
         _LOG.info("prices left their box by %s and are sought around there", (away - near.widths).tolist())
-        near = replace(found, widths=np.maximum(near.widths, 2.0 * away))
+        near = found
     return found
 
 

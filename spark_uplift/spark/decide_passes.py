@@ -17,7 +17,7 @@ A list no longer than the sample is solved in step 1. What is found depends on h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,12 @@ _QUARTERS = 4
 _SAFETY = 4.0  # standard errors of the prices, in the box
 _TILT = 2.0**-52  # draws add up to a millionth (2**-20) of a typical value
 _WARM = 1e-2  # temperature to go on from prices that are nearly right
+_STRIDE = (
+    2.0  # widths that prices may move in one pass: far outside of the box, the settled units are not settled
+)
+_UNEXPECTED = (
+    1e-3  # width, of a typical value, for a limit that no part of the sample used up and the list does
+)
 
 _SOLVED_DDL = "prices binary, widths binary, delta double, unit binary, arm binary, over binary"
 _SOLVED = pa.schema([
@@ -269,9 +275,12 @@ def _make_core_solver(setting: Setting, near: Solved, left: I64) -> Callable[[pa
         totals = sum(arrow.binary(v, np.int64) for chunk in table["totals"].chunks for v in chunk)
         remaining = left - problem.used(*parted(problem, totals))
         w = tilt.values(units)
-        start = near.prices
-        prices = minimise(Dual(problem, w, units, remaining / problem.unit), start, near.delta / _TILT, _WARM)
-        return _finished(problem, w, units, prices, near.widths, near.delta, remaining).as_table()
+        reach = _STRIDE * near.widths
+        dual, scale = Dual(problem, w, units, remaining / problem.unit), near.delta / _TILT
+        prices = minimise(dual, near.prices, scale, _WARM, (near.prices - reach, near.prices + reach))
+        found = _finished(problem, w, units, prices, near.widths, near.delta, remaining)
+        wider = np.where((found.over > 0) & (near.widths == 0), _UNEXPECTED * scale, near.widths)
+        return replace(found, widths=wider).as_table()
 
     return solve
 

@@ -167,3 +167,17 @@ def test_costs_are_counted_in_whole_steps_rounded_up() -> None:
     assert steps.tolist() == [10_000_000, 30_000_000, 125_000_000, 33_333_334]
     made = Problem(1, 1, (Constraint("total", BUDGET, 0.3, (0,)),), (0.1,), decimals)
     assert made.limits[0] // made.cost_steps(None)[0, 0] == 3
+
+
+def test_prices_stay_within_bounds_that_they_are_given() -> None:
+    from spark_uplift.policy.allocation import Tilt
+    from spark_uplift.policy.duals import Dual, minimise
+
+    made, units = problem(2000, 3, 2, seed=8)
+    best = assign(made, units).prices
+    dual = Dual(made, Tilt((1, 2, 3), 0.0, 0.0).values(units), units, made.limits / made.unit)
+    low, high = best * 1.05, best * 1.1 + 0.01
+    found = minimise(dual, best, 1.0, within=(low, high))
+    assert ((found >= low * (1 - 1e-12)) & (found <= high * (1 + 1e-12))).all()
+    free = minimise(dual, best, 1.0, within=(best * 0.9, best * 1.1 + 1e-9))
+    np.testing.assert_allclose(free, best, rtol=2e-3, atol=1e-3)
