@@ -38,11 +38,12 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 # Measures a page in a frame of a phone's width, from a page of the same origin.
 FRAME = """<!doctype html><body><iframe id=f width={width} height=800 srcdoc="{page}"></iframe><script>
-document.getElementById("f").addEventListener("load", function () {{
+document.getElementById("f").addEventListener("load", function look() {{
+  var doc = document.getElementById("f").contentDocument;
+  if (!doc.documentElement.getAttribute("data-charts")) {{ setTimeout(look, 200); return; }}
   setTimeout(function () {{
-    var doc = document.getElementById("f").contentDocument;
     document.title = doc.documentElement.scrollWidth + " " + doc.documentElement.getAttribute("data-charts");
-  }}, 3000);
+  }}, 1000);
 }});
 </script>"""
 
