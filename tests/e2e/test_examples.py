@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "conf" / "examples"
-CONFIGURATIONS = sorted([*(ROOT / "conf").glob("*.y*ml"), *EXAMPLES.glob("*.y*ml")])
+CAMPAIGN = EXAMPLES / "campaign.yaml"  # of another kind of job
+CONFIGURATIONS = sorted({*(ROOT / "conf").glob("*.y*ml"), *EXAMPLES.glob("*.y*ml")} - {CAMPAIGN})
 QUICK = ["forest.numTrees=20", "evaluation.bootstrap=20", "mlflow.enabled=false"]
 VISITS = {
     "Mens E-Mail": 0.182757,
@@ -38,6 +39,11 @@ def test_every_configuration_loads(path: Path) -> None:
     assert isinstance(config, RunConfig)
     assert config.experiment.features
     assert cli.main(["run", "--conf", str(path), "--dry-run"]) == 0
+
+
+def test_the_campaign_loads() -> None:
+    for step in ("start", "learn", "send", "measure"):
+        assert cli.main(["personalize", step, "--conf", str(CAMPAIGN), "--dry-run"]) == 0
 
 
 def test_there_are_two_examples() -> None:

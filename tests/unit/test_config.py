@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from spark_uplift.config import RunConfig, json_schema, load_config, parse_config
+from spark_uplift.config_campaign import load_campaign
 from spark_uplift.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,8 +81,8 @@ def test_defaults_are_those_of_the_design(file) -> None:
     "example", sorted((ROOT / "conf" / "examples").glob("*.yaml")), ids=lambda path: path.name
 )
 def test_examples_are_valid(example: Path) -> None:
-    config = load_config(example, environ={})
-    assert config.name == example.stem
+    load = load_campaign if "recipients:" in example.read_text(encoding="utf-8") else load_config
+    assert load(example, environ={}).name == example.stem
 
 
 def test_all_faults_come_together_with_the_nearest_names(file) -> None:

@@ -69,7 +69,7 @@ class Context:
     """Keeps what is written instead of writing it."""
 
     def __init__(self, run_config: Any, broken: bool = False) -> None:
-        self.config, self.run_id, self.broken = run_config, "trial-1", broken
+        self.settings, self.run_id, self.broken = run_config, "trial-1", broken
         self.written: list[dict[str, Any]] = []
 
     def frame(self, name: str, rows: list[dict[str, Any]]) -> Any:
