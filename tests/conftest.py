@@ -37,8 +37,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         master="local[2]",
         conf={
             "spark.driver.memory": "2g",
-            # The optimising compiler does not pay back within a test run; this halves the start.
-            "spark.driver.extraJavaOptions": f"{java_options} -XX:TieredStopAtLevel=1",
+            # The optimising compiler does not pay back within a test run; this halves the start. Its code cache is then
+            # 48 MB by default, which thousands of queries fill: nothing would be compiled from there on.
+            "spark.driver.extraJavaOptions": f"{java_options} -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=384m",
             "spark.sql.shuffle.partitions": "2",
             "spark.default.parallelism": "2",
             "spark.databricks.delta.snapshotPartitions": "2",

@@ -7,7 +7,7 @@ population; costs and net values stand beside them where the configuration names
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spark_uplift.errors import DataError
@@ -82,13 +82,15 @@ def policy_results(
     return list(found)
 
 
-def best_arm(control: str, treatments: list[str], costs: Mapping[str, float], value: float) -> Column:
+def best_arm(
+    control: str, treatments: Sequence[str], costs: Mapping[str, float], value: float, score: str = "uplift"
+) -> Column:
     """Return the arm of the largest value * uplift - cost; of equal ones control, then the first."""
     from pyspark.sql import functions as F
 
     net = [F.lit(-float(costs.get(control, 0.0)))]
     for k, name in enumerate(treatments):
-        net.append(F.get(F.col("uplift"), F.lit(k)) * F.lit(value) - F.lit(float(costs.get(name, 0.0))))
+        net.append(F.get(F.col(score), F.lit(k)) * F.lit(value) - F.lit(float(costs.get(name, 0.0))))
     top = F.greatest(*net)
     arm: Any = F
     for name, own in zip([control, *treatments], net, strict=True):

@@ -12,6 +12,7 @@ from spark_uplift.errors import ConfigError, nearest
 from spark_uplift.learners.forest import UpliftForestModel
 from spark_uplift.pipeline.audit import recorded
 from spark_uplift.pipeline.personalize.context import CampaignContext, fraction
+from spark_uplift.pipeline.policy import best_arm
 from spark_uplift.pipeline.run import run_step, step_named
 from spark_uplift.pipeline.segments import segments
 from spark_uplift.pipeline.train import estimator, model_path, save, tree_rows
@@ -145,16 +146,19 @@ def net_score(context: CampaignContext, scores: str, arm: int) -> Column:
     return F.get(F.col(scores), F.lit(arm)) * F.lit(money.value) - F.lit(cost)
 
 
-def best_arm(context: CampaignContext, uplift: str) -> Column:
-    """Return the code of the arm with the largest predicted net value; the first of equal ones."""
+def advised_arm(context: CampaignContext, uplift: str) -> Column:
+    """Return the arm with the largest predicted net value; of equal ones the first in `arms_in_order`."""
+    first, *others = arms_in_order(context)
+    money = context.campaign.economics
+    return best_arm(first, others, money.costs, money.value, uplift)
+
+
+def _code(context: CampaignContext, arm: Column) -> Column:
+    """Return the number of an arm in `arms_in_order`."""
     from pyspark.sql import functions as F
 
-    money, names = context.campaign.economics, arms_in_order(context)
-    nets = [F.lit(-money.costs.get(names[0], 0.0))]
-    for code, name in enumerate(names[1:]):
-        effect = F.get(F.col(uplift), F.lit(code))
-        nets.append(effect * F.lit(money.value) - F.lit(money.costs.get(name, 0.0)))
-    return (F.array_position(F.array(*nets), F.array_max(F.array(*nets))) - 1).cast("int")
+    names = F.array(*[F.lit(name) for name in arms_in_order(context)])
+    return (F.array_position(names, arm) - 1).cast("int")
 
 
 def _valued(context: CampaignContext, folded: DataFrame, candidates: list[dict[str, Any]]) -> DataFrame:
@@ -184,7 +188,7 @@ def _valued(context: CampaignContext, folded: DataFrame, candidates: list[dict[s
                 "fold",
                 *(net_score(context, "dr_value", a).alias(f"a{a}") for a in range(len(arms))),
                 *(
-                    (best_arm(context, f"__u{c}") if fold else F.lit(0)).alias(f"c{c}")
+                    (_code(context, advised_arm(context, f"__u{c}")) if fold else F.lit(0)).alias(f"c{c}")
                     for c in range(len(candidates))
                 ),
             )

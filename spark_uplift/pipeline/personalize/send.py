@@ -15,7 +15,7 @@ from spark_uplift.pipeline.personalize.context import (
     require_one_row_each,
     units,
 )
-from spark_uplift.pipeline.personalize.learn import PERSONALISED, SINGLE, arms_in_order, best_arm
+from spark_uplift.pipeline.personalize.learn import PERSONALISED, SINGLE, advised_arm
 from spark_uplift.pipeline.train import model_path
 from spark_uplift.spark import tables
 from spark_uplift.spark.source import feature_columns
@@ -119,8 +119,7 @@ def _planned(context: CampaignContext, left: DataFrame, learnt: dict[str, str]) 
             f"The model of campaign '{context.run_id}' must have the digest {learnt['digest']}. Got {model.digest} "
             "instead. Hint: run `spark-uplift personalize learn` again."
         )
-    names = F.array(*[F.lit(name) for name in arms_in_order(context)])
-    advised = F.get(names, best_arm(context, model.value("upliftCol")))
+    advised = advised_arm(context, model.value("upliftCol"))
     bins = model.forest.features
     features = feature_columns(left, [b.name for b in bins], {b.name for b in bins if b.categorical})
     scored: DataFrame = model.transform(left.select("unit_id", *features)).withColumn(
