@@ -10,12 +10,14 @@ from spark_uplift.learners.forest import UpliftForestModel
 from spark_uplift.pipeline.audit import recorded
 from spark_uplift.pipeline.context import RunContext
 from spark_uplift.pipeline.policy import policy_results
-from spark_uplift.pipeline.policy_tree import policy_tree_rows
+from spark_uplift.pipeline.policy_tree import grow_trees, policy_tree_rows
+from spark_uplift.pipeline.robust import robust
 from spark_uplift.pipeline.segments import segments
 from spark_uplift.pipeline.train import half, trained
 from spark_uplift.spark.evaluate import EvaluationResult
 from spark_uplift.spark.evaluate import evaluate as evaluate_scores
 from spark_uplift.spark.evaluate_compare import ComparisonResult, compare
+from spark_uplift.spark.keep import kept
 from spark_uplift.spark.parallel import side_by_side
 
 if TYPE_CHECKING:
@@ -37,8 +39,7 @@ def evaluate(context: RunContext) -> EvaluationResult:
         found, parts, *_ = side_by_side(
             partial(_measured, context, model, other, scored),
             lambda: segments(context, model, model_id),
-            lambda: policy_results(context, model, model_id, scored),
-            lambda: policy_tree_rows(context, model, model_id),
+            lambda: _decided(context, model, model_id, scored),
         )
         compared = found if isinstance(found, ComparisonResult) else None
         result = found if compared is None else compared.evaluations[_OWN]
@@ -66,6 +67,16 @@ def evaluate(context: RunContext) -> EvaluationResult:
         record.inputs["model"] = model_id
         record.message = f"{len(parts)} rows of segments; {'exact' if result.exact else 'binned'} curves"
     return cast("EvaluationResult", result)
+
+
+def _decided(context: RunContext, model: UpliftForestModel, model_id: str, scored: DataFrame) -> None:
+    """Write what policies are worth, the cost curve, and trees of decisions: all from the same scores."""
+    trees = grow_trees(context, model)
+    with kept(robust(context, model, scored)) as rows:
+        side_by_side(
+            lambda: policy_results(context, model, model_id, rows, trees.policies() if trees else None),
+            lambda: policy_tree_rows(context, trees, model, model_id, rows),
+        )
 
 
 def _tagged(df: DataFrame, **values: str) -> DataFrame:

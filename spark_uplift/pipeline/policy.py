@@ -10,16 +10,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spark_uplift.errors import DataError
 from spark_uplift.learners.forest import UpliftForestModel
 from spark_uplift.pipeline.context import RunContext
+from spark_uplift.pipeline.robust import OWN_PROPENSITY, PREDICTED, SCORES
 from spark_uplift.policy.value import Estimate
-from spark_uplift.spark.columns import column
 from spark_uplift.spark.cost_curve import cost_rows
 from spark_uplift.spark.cost_input import CostColumns
 from spark_uplift.spark.cost_passes import CurveQuestion
-from spark_uplift.spark.keep import kept
-from spark_uplift.spark.nuisance import doubly_robust
 from spark_uplift.spark.parallel import side_by_side
 from spark_uplift.spark.policy_columns import PolicyColumns
 from spark_uplift.spark.policy_value import PolicyQuestion, policy_estimates
@@ -40,8 +37,8 @@ def policy_results(
     context: RunContext,
     model: UpliftForestModel,
     model_id: str,
-    scored_holdout: DataFrame,
-    policies: Mapping[str, str] | None = None,
+    robust_holdout: DataFrame,
+    policies: Mapping[str, Column] | None = None,
 ) -> list[Estimate]:
     """Write ``policy_value`` and ``cost_curve`` of the holdout.
 
@@ -50,10 +47,10 @@ def policy_results(
 
     Parameters
     ----------
-    scored_holdout : DataFrame
-        Rows of the holdout with ``uplift``.
-    policies : mapping of str to str, optional
-        Further policies by name: columns of the holdout with the arm that they take, e.g. ``{"tree": "tree_arm"}``.
+    robust_holdout : DataFrame
+        Rows of the holdout with ``uplift``, and what `spark_uplift.pipeline.robust.robust` adds; read several times.
+    policies : mapping of str to Column, optional
+        Further policies by name: the arm that they take.
 
     Returns
     -------
@@ -63,14 +60,11 @@ def policy_results(
     config, arms = context.config, [context.source.control, *model.treatmentNames]
     costs = {arm: cost for arm, cost in config.economics.costs.items() if arm in arms}
     more = dict(policies or {})
-    with kept(
-        _needed(context, model, scored_holdout, costs, more)
-    ) as rows:  # scoring would else run each time
-        robust = _robust(context, model, rows)
-        found, curve = side_by_side(
-            lambda: policy_estimates(robust, *_value_question(context, arms, costs, more)),
-            lambda: _curve(context, model, robust, costs),
-        )
+    asked = _asked(context, model, robust_holdout, costs, more)
+    found, curve = side_by_side(
+        lambda: policy_estimates(asked, *_value_question(context, arms, costs, more)),
+        lambda: _curve(context, model, asked, costs),
+    )
     keys = {"run_id": context.run_id, "model_id": model_id}
     spark = context.spark
     values = small_table(spark, "policy_value", [{**vars(one), **keys} for one in found])
@@ -99,83 +93,43 @@ def best_arm(
     return chosen
 
 
-def _needed(
+def _asked(
     context: RunContext,
     model: UpliftForestModel,
-    scored: DataFrame,
+    rows: DataFrame,
     costs: Mapping[str, float],
-    policies: Mapping[str, str],
+    policies: Mapping[str, Column],
 ) -> DataFrame:
-    """Return what both questions read: arm, outcome, uplift, policies, and the features under new names."""
+    """Return what both questions read: arm, outcome, uplift, doubly robust scores, and a column a policy."""
     from pyspark.sql import functions as F
 
     source, config = context.source, context.config
     roles = [name for name in ("weight", "propensity", "cluster") if getattr(source, name)]
     arms = [source.control, *model.treatmentNames]
     best = best_arm(source.control, model.treatmentNames, costs, config.economics.value)
-    return scored.select(
-        "unit_id",
-        "arm",
-        "outcome",
-        "uplift",
-        *roles,
-        *[column(name).alias(f"feature_{i}") for i, name in enumerate(source.features)],
-        *[column(name).alias(f"policy_{n}") for n, name in enumerate(policies.values())],
+    return rows.select(
+        *("unit_id", "arm", "outcome", "uplift", *roles, SCORES, PREDICTED, OWN_PROPENSITY),
+        *[taken.alias(f"policy_{n}") for n, taken in enumerate(policies.values())],
         best.alias("policy_model"),
         *[F.lit(arm).alias(f"policy_all_{n}") for n, arm in enumerate(arms)],
     )
 
 
-def _robust(context: RunContext, model: UpliftForestModel, rows: DataFrame) -> DataFrame:
-    """Return the rows with doubly robust columns and the propensity of their arm, without features."""
-    from pyspark.sql import functions as F
-
-    features = [f"feature_{i}" for i in range(len(context.source.features))]
-    try:
-        found = _with_models(context, model, rows, features)
-    except DataError as error:  # e.g. too many levels; an experiment's arms have means at any rate
-        _LOG.info("policy values are adjusted by the arms' means alone: %s", error)
-        found = _with_models(context, model, rows, [])
-    code: Any = F
-    for number, arm in enumerate([context.source.control, *model.treatmentNames]):
-        code = code.when(F.col("arm") == arm, number)
-    return found.withColumn("logged_propensity", F.get("propensities", code)).drop(*features)
-
-
-def _with_models(
-    context: RunContext, model: UpliftForestModel, rows: DataFrame, features: list[str]
-) -> DataFrame:
-    source = context.source
-    return doubly_robust(
-        rows,
-        treatmentCol="arm",
-        controlName=source.control,
-        labelCol="outcome",
-        featureCols=features,
-        treatmentNames=model.treatmentNames,
-        weightCol="weight" if source.weight else None,
-        propensityCol="propensity" if source.propensity else None,
-        idCol="unit_id",
-        clusterCol="cluster" if source.cluster else None,
-        seed=context.config.seed,
-    )
-
-
 def _value_question(
-    context: RunContext, arms: list[str], costs: Mapping[str, float], policies: Mapping[str, str]
+    context: RunContext, arms: list[str], costs: Mapping[str, float], policies: Mapping[str, Column]
 ) -> tuple[PolicyColumns, PolicyQuestion]:
     config, source = context.config, context.source
     single = {f"all:{arm}": f"policy_all_{n}" for n, arm in enumerate(arms)}
     columns = PolicyColumns(
         action="arm",
         reward="outcome",
-        propensity="logged_propensity",
+        propensity=OWN_PROPENSITY,
         policies={
             "model": "policy_model",
             **{name: f"policy_{n}" for n, name in enumerate(policies)},
             **single,
         },
-        predicted="mu",
+        predicted=PREDICTED,
         actions=tuple(arms),
         costs=costs or None,
         weight="weight" if source.weight else None,
@@ -195,7 +149,7 @@ def _value_question(
 
 
 def _curve(
-    context: RunContext, model: UpliftForestModel, robust: DataFrame, costs: Mapping[str, float]
+    context: RunContext, model: UpliftForestModel, rows: DataFrame, costs: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """Return the points of the cost curve; none where treating is cheaper than not treating."""
     control = costs.get(context.source.control, 0.0)
@@ -203,7 +157,7 @@ def _curve(
     if cheaper:
         _LOG.warning("there is no cost curve: control costs %g, more than the arms %s", control, cheaper)
         return []
-    curve, _, _ = cost_rows(robust, *_curve_question(context, model, costs))
+    curve, _, _ = cost_rows(rows, *_curve_question(context, model, costs))
     return curve
 
 
@@ -218,7 +172,7 @@ def _curve_question(
         score="uplift",
         costs=costs,
         treatments=tuple(model.treatmentNames),
-        dr="dr_value",
+        dr=SCORES,
         weight="weight" if source.weight else None,
         unit="unit_id",
         cluster="cluster" if source.cluster else None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spark_uplift.errors import DataError
@@ -15,38 +16,85 @@ from spark_uplift.learners.forest import UpliftForestModel
 from spark_uplift.learners.policy_tree import PolicyTree
 from spark_uplift.learners.policy_tree_model import PolicyTreeModel
 from spark_uplift.pipeline.context import RunContext
+from spark_uplift.pipeline.robust import SCORES, robust
 from spark_uplift.pipeline.train import half
 from spark_uplift.policy.tree_rows import node_rows
 from spark_uplift.policy.tree_value import PolicyValue
 from spark_uplift.spark.keep import kept
-from spark_uplift.spark.nuisance import OUTPUTS, doubly_robust
 from spark_uplift.spark.parallel import side_by_side
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
-__all__ = ["policy_tree_rows"]
+__all__ = ["Trees", "grow_trees", "policy_tree_rows"]
 
 _LOG = logging.getLogger(__name__)
 
 _LEAST_SHARE = 0.04  # of the training rows: a rule must be worth a sentence
 
 
-def policy_tree_rows(context: RunContext, model: UpliftForestModel, model_id: str) -> list[dict[str, Any]]:
-    """Grow the trees, value them, and write ``policy_trees``.
+@dataclass(frozen=True)
+class Trees:
+    """Two trees of decisions.
+
+    Attributes
+    ----------
+    tree : PolicyTreeModel
+        Grown on outcomes, for the largest net value.
+    surrogate : PolicyTreeModel
+        Stands for the forest: grown on its predictions.
+    """
+
+    tree: PolicyTreeModel
+    surrogate: PolicyTreeModel
+
+    def policies(self) -> dict[str, Column]:
+        """Return the arm that each gives, as an expression of the features."""
+        from pyspark.sql import functions as F
+
+        return {"tree": F.expr(self.tree.sql), "surrogate": F.expr(self.surrogate.sql)}
+
+
+def grow_trees(context: RunContext, model: UpliftForestModel) -> Trees | None:
+    """Grow both trees on the training half.
+
+    Returns
+    -------
+    Trees or None
+        None, with a warning, where the half lacks what a tree needs, e.g. an arm.
+    """
+    learner = _learner(context, model)
+    try:
+        with kept(robust(context, model, half(context, "train"))) as train:
+            return Trees(*side_by_side(lambda: learner.fit(train), lambda: learner.surrogate(model, train)))
+    except DataError as error:
+        _LOG.warning("there is no policy tree: %s", error)
+        return None
+
+
+def policy_tree_rows(
+    context: RunContext, trees: Trees | None, model: UpliftForestModel, model_id: str, holdout: DataFrame
+) -> list[dict[str, Any]]:
+    """Value the trees, and write ``policy_trees``.
 
     Parameters
     ----------
+    trees : Trees or None
+        None writes nothing.
     model : UpliftForestModel
         The run's forest, which the surrogate stands for.
+    holdout : DataFrame
+        Rows of the holdout, with what `spark_uplift.pipeline.robust.robust` adds; read several times.
 
     Returns
     -------
     list of dict
-        The rows written; none, with a warning, where a half lacks what a tree needs, e.g. an arm.
+        The rows written; none, with a warning, where the holdout lacks an arm.
     """
+    if trees is None:
+        return []
     try:
-        found = _grown(context, model)
+        found = _valued(context, trees, model, holdout)
     except DataError as error:
         _LOG.warning("there is no policy tree: %s", error)
         return []
@@ -55,23 +103,17 @@ def policy_tree_rows(context: RunContext, model: UpliftForestModel, model_id: st
     return rows
 
 
-def _grown(context: RunContext, model: UpliftForestModel) -> list[dict[str, Any]]:
+def _valued(
+    context: RunContext, trees: Trees, model: UpliftForestModel, holdout: DataFrame
+) -> list[dict[str, Any]]:
     """Return the nodes of both trees."""
-    learner = _learner(context, model)
-    halves: list[DataFrame] = side_by_side(
-        lambda: _rewarded(context, model, "train"), lambda: _rewarded(context, model, "holdout")
+    level = context.config.evaluation.level
+    tree, surrogate = trees.tree, trees.surrogate
+    values: list[PolicyValue] = side_by_side(
+        lambda: tree.value(holdout, level=level),
+        lambda: surrogate.value(holdout, level=level, forest=model),
+        lambda: surrogate.kept(model, holdout, level=level),
     )
-    with kept(halves[0]) as train, kept(halves[1]) as holdout:
-        grown: list[PolicyTreeModel] = side_by_side(
-            lambda: learner.fit(train), lambda: learner.surrogate(model, train)
-        )
-        level = context.config.evaluation.level
-        tree, surrogate = grown
-        values: list[PolicyValue] = side_by_side(
-            lambda: tree.value(holdout, level=level),
-            lambda: surrogate.value(holdout, level=level, forest=model),
-            lambda: surrogate.kept(model, holdout, level=level),
-        )
     single = f"all:{tree.arms[tree.tree.best_single]}"
     return [
         *_rows(tree, values[0], single, "best_single", None),
@@ -83,15 +125,12 @@ def _learner(context: RunContext, model: UpliftForestModel) -> PolicyTree:
     config, source = context.config, context.source
     rows = int(model.forest.training["rows"])
     arms = [source.control, *model.treatmentNames]
-    taken = _taken(context)
     return PolicyTree(
         featureCols=list(source.features),
         controlName=source.control,
         treatmentNames=model.treatmentNames,
-        rewardsCol=None if taken else "dr_value",
+        rewardsCol=SCORES,
         treatmentCol="arm",
-        labelCol="outcome",
-        propensityCol="propensity" if source.propensity else None,
         weightCol="weight" if source.weight else None,
         idCol="unit_id",
         clusterCol="cluster" if source.cluster else None,
@@ -100,32 +139,6 @@ def _learner(context: RunContext, model: UpliftForestModel) -> PolicyTree:
         minInstancesPerNode=max(config.forest.minInstancesPerNode, int(_LEAST_SHARE * rows)),
         minInstancesPerArm=config.forest.minInstancesPerArm,
         seed=config.seed,
-    )
-
-
-def _taken(context: RunContext) -> bool:
-    """Say whether a feature has the name of a doubly robust output: then rewards are inverse-propensity ones."""
-    names = {name.lower() for name in context.source.features}
-    return bool(names & {name.lower() for name in OUTPUTS})
-
-
-def _rewarded(context: RunContext, model: UpliftForestModel, split: str) -> DataFrame:
-    source = context.source
-    rows = half(context, split)
-    if _taken(context):
-        return rows
-    return doubly_robust(
-        rows,
-        treatmentCol="arm",
-        controlName=source.control,
-        labelCol="outcome",
-        featureCols=list(source.features),
-        treatmentNames=model.treatmentNames,
-        weightCol="weight" if source.weight else None,
-        propensityCol="propensity" if source.propensity else None,
-        idCol="unit_id",
-        clusterCol="cluster" if source.cluster else None,
-        seed=context.config.seed,
     )
 
 

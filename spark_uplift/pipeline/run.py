@@ -27,19 +27,19 @@ class Step:
     Attributes
     ----------
     name : str
-        The CLI verb and the job's name in ``job_runs``.
+        The CLI verb (after ``personalize`` in a campaign) and the job's name in ``job_runs``.
     text : str
         What it does, in a line.
     writes : tuple of str
         Tables and files that it writes.
     work : callable
-        Takes the context.
+        Takes the context: a `RunContext`, or one of a campaign.
     """
 
     name: str
     text: str
     writes: tuple[str, ...]
-    work: Callable[[RunContext], Any]
+    work: Callable[[Any], Any]
 
 
 def check(context: RunContext) -> Any:

@@ -101,9 +101,9 @@ def test_of_equal_arms_control_is_given(spark) -> None:
 
 
 def test_a_model_that_does_not_fit_falls_back_to_means(finished: Finished, monkeypatch, caplog) -> None:
-    from spark_uplift.pipeline import policy
+    from spark_uplift.pipeline import policy, robust
 
-    real, asked = policy.doubly_robust, []
+    real, asked = robust.doubly_robust, []
 
     def refusing(df, *, featureCols, **more):
         asked.append(featureCols)
@@ -111,7 +111,7 @@ def test_a_model_that_does_not_fit_falls_back_to_means(finished: Finished, monke
             raise DataError("too many levels")
         return real(df, featureCols=featureCols, **more)
 
-    monkeypatch.setattr(policy, "doubly_robust", refusing)
+    monkeypatch.setattr(robust, "doubly_robust", refusing)
     context = finished.context
     model = context.model
     scored = model.transform(context.rows("training_view", "prepare").where("split = 'holdout'"))
@@ -120,7 +120,8 @@ def test_a_model_that_does_not_fit_falls_back_to_means(finished: Finished, monke
         type(context), "write", lambda self, df, name, **keys: written.append((name, df.count()))
     )
     with caplog.at_level("INFO"):
-        found = policy.policy_results(context, model, finished.model_id, scored, {"twin": "recommended"})
+        rows = robust.robust(context, model, scored)
+        found = policy.policy_results(context, model, finished.model_id, rows, {"twin": rows["recommended"]})
     assert [len(names) for names in asked] == [4, 0]
     assert "too many levels" in caplog.text
     by_policy = {one.policy: one.value for one in found if one.method == "dr"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from spark_uplift.config_campaign import CampaignConfig
@@ -14,45 +12,23 @@ from spark_uplift.pipeline.personalize.measure import measure
 from spark_uplift.pipeline.personalize.page import write_page
 from spark_uplift.pipeline.personalize.send import send
 from spark_uplift.pipeline.personalize.start import start
+from spark_uplift.pipeline.run import Step
 
-
-@dataclass(frozen=True)
-class CampaignStep:
-    """One step.
-
-    Attributes
-    ----------
-    name : str
-        The command after ``personalize``.
-    text : str
-        What it does, in a line.
-    writes : tuple of str
-        Tables and files that it writes.
-    work : callable
-        Takes the context.
-    """
-
-    name: str
-    text: str
-    writes: tuple[str, ...]
-    work: Callable[[CampaignContext], Any]
-
-
-STEPS: tuple[CampaignStep, ...] = (
-    CampaignStep(
+STEPS: tuple[Step, ...] = (
+    Step(
         "start",
         "draw the test and log the propensities",
         ("assignments", "campaign_features", "campaigns"),
         start,
     ),
-    CampaignStep(
+    Step(
         "learn",
         "choose a model, and decide whether personalisation pays",
         ("check_results", "training_view", "campaign_values", "segments", "model_trees", "models/"),
         learn,
     ),
-    CampaignStep("send", "an arm for each remaining recipient, groups kept apart", ("assignments",), send),
-    CampaignStep("measure", "what the send gained", ("campaign_results",), measure),
+    Step("send", "an arm for each remaining recipient, groups kept apart", ("assignments",), send),
+    Step("measure", "what the send gained", ("campaign_results",), measure),
 )
 
 
