@@ -13,7 +13,7 @@ DECLARED = (
         """
 run_id
 model_id
-policy | STRING | model (each unit's best arm), tree, all:<arm>, or logged (what was done)
+policy | STRING | model (each unit's best arm), tree, surrogate, all:<arm>, or logged (what was done)
 method | STRING | Estimator: ips, clipped_ips, snips, dm, dr or switch; mean for logged
 value | DOUBLE | Mean outcome of a unit of the population under the policy [outcome]
 std_error | DOUBLE | Standard error of value [outcome]

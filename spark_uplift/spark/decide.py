@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_uplift import schemas
 from spark_uplift.errors import DataError, SparkUpliftError
 from spark_uplift.policy.allocation import I64, Problem, decimals_for
 from spark_uplift.policy.allocation_report import (
@@ -27,12 +26,14 @@ from spark_uplift.spark.batches import unmeasured_batches
 from spark_uplift.spark.decide_input import Request, checked
 from spark_uplift.spark.decide_passes import CORE, Account, Setting, Solved
 from spark_uplift.spark.keep import kept
+from spark_uplift.spark.small_tables import small_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 __all__ = ["DecisionResult", "decide"]
 
+_RUN_COLUMNS = ("run_id", "model_id", "list_id")
 _LOG = logging.getLogger(__name__)
 
 _ROUNDS, _MOVES = 6, 10
@@ -189,11 +190,12 @@ def decide(
     arms = [request.control, *request.treatments]
     counts = whole(total.counts.sum(axis=0))
     summary = summary_rows(arms, facts.units, counts, whole(total.spent / steps), whole(total.net), ends)
+    spark = scored.sparkSession
     limits = constraint_rows(problem, found.prices, problem.used(total.counts, total.spent))
     return DecisionResult(
         decisions=decisions,
-        summary=_frame(scored, "decision_summary", summary),
-        constraints=_frame(scored, "decision_constraints", limits),
+        summary=small_table(spark, "decision_summary", summary, _RUN_COLUMNS),
+        constraints=small_table(spark, "decision_constraints", limits, _RUN_COLUMNS),
         units=facts.units,
         gap=max(0.0, total.bound - total.chosen) / total.bound if total.bound > 0 else 0.0,
         sentence=sentence(summary, currency),
@@ -344,9 +346,3 @@ def _interval(decisions: DataFrame) -> dict[str, tuple[float, float]]:
         for row in decisions.groupBy("arm").agg(*sums).collect()
     }
     return {**found, ALL: (sum(v[0] for v in found.values()), sum(v[1] for v in found.values()))}
-
-
-def _frame(scored: DataFrame, name: str, rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-    declared = [c for c in schemas.table(name).columns if c.name not in ("run_id", "model_id", "list_id")]
-    ddl = ", ".join(f"`{c.name}` {c.type}" for c in declared)
-    return scored.sparkSession.createDataFrame([tuple(row[c.name] for c in declared) for row in rows], ddl)

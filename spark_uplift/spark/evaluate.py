@@ -5,12 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-
-from spark_uplift import schemas
 from spark_uplift.errors import DataError, bad_value
 from spark_uplift.metrics.curves import Curve
 from spark_uplift.metrics.evaluation_checks import check_evaluation
@@ -28,21 +24,15 @@ from spark_uplift.spark.evaluate_bins import EXACT_POINTS, FINE_BINS
 from spark_uplift.spark.evaluate_input import Prepared, ScoredColumns, prepare
 from spark_uplift.spark.evaluate_passes import Draws, measure
 from spark_uplift.spark.evaluate_views import View, views_of
+from spark_uplift.spark.small_tables import small_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["EvaluationResult", "evaluate", "evaluate_metric"]
 
-_RUN_COLUMNS = ("run_id", "model_id", "other_model", "split")
+RUN_COLUMNS = ("run_id", "model_id", "other_model", "split")
 _TABLES = ("evaluation_metrics", "uplift_table", "evaluation_curves", "evaluation_checks")
-_TYPES = {
-    "STRING": pa.string(),
-    "DOUBLE": pa.float64(),
-    "BIGINT": pa.int64(),
-    "INT": pa.int32(),
-    "BOOLEAN": pa.bool_(),
-}
 
 
 @dataclass(frozen=True)
@@ -323,7 +313,7 @@ def evaluated(
             ("evaluation_checks", {key: [row[key] for row in found] for key in found[0]}),
         ):
             tables[table].append(of_arm(name, part))
-    frames = {table: small_frame(spark, table, parts) for table, parts in tables.items()}
+    frames = {table: small_columns(spark, table, parts, RUN_COLUMNS) for table, parts in tables.items()}
     return EvaluationResult(
         metrics=frames["evaluation_metrics"],
         uplift_table=frames["uplift_table"],
@@ -336,17 +326,3 @@ def evaluated(
 def of_arm(name: str, columns: Columns) -> Columns:
     """Return the columns with the arm's name before them."""
     return {"arm": [name] * len(next(iter(columns.values()))), **columns}
-
-
-def small_frame(spark: SparkSession, table: str, parts: Sequence[Columns]) -> DataFrame:
-    """Return columns as a DataFrame with the declared names, order and types; NaN becomes null."""
-    declared = [column for column in schemas.table(table).columns if column.name not in _RUN_COLUMNS]
-    arrays, ddl = [], []
-    for column in declared:
-        values: list[Any] = [value for part in parts for value in part[column.name]]
-        kind = _TYPES[column.type]
-        mask = np.array([isinstance(value, float) and not np.isfinite(value) for value in values], bool)
-        arrays.append(pa.array(values, kind, mask=mask, from_pandas=False))
-        ddl.append(f"`{column.name}` {column.type}")
-    data = pa.table(arrays, names=[column.name for column in declared])
-    return spark.createDataFrame(data, schema=", ".join(ddl))

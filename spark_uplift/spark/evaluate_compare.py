@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 from spark_uplift.errors import DataError, bad_value
 from spark_uplift.metrics.comparison import COMPARED, chosen_metrics, comparison_columns
 from spark_uplift.spark.evaluate import (
+    RUN_COLUMNS,
     EvaluationResult,
     Measured,
     Options,
     evaluated,
     of_arm,
-    small_frame,
     warn_of_equal_scores,
 )
 from spark_uplift.spark.evaluate_bins import EXACT_POINTS, FINE_BINS
 from spark_uplift.spark.evaluate_input import ScoredColumns, prepare
 from spark_uplift.spark.evaluate_passes import Draws, measure
 from spark_uplift.spark.evaluate_views import views_of
+from spark_uplift.spark.small_tables import small_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -154,7 +155,7 @@ def compare(
         warn_of_equal_scores(measured, model)
         evaluations[model] = evaluated(spark, measured, options, columns)
     return ComparisonResult(
-        comparison=small_frame(spark, "model_comparison", parts),
+        comparison=small_columns(spark, "model_comparison", parts, RUN_COLUMNS),
         curves=_both(evaluations),
         evaluations=evaluations,
     )

@@ -13,7 +13,7 @@ from spark_uplift import schemas
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["small_frame", "small_table"]
+__all__ = ["small_columns", "small_frame", "small_table"]
 
 _TYPES = {
     "STRING": pa.string(),
@@ -40,6 +40,16 @@ def small_table(
     """
     declared = [column for column in schemas.table(table).columns if column.name not in without]
     return small_frame(spark, [(column.name, column.type) for column in declared], rows)
+
+
+def small_columns(
+    spark: SparkSession, table: str, parts: Sequence[Mapping[str, Sequence[Any]]], without: Sequence[str] = ()
+) -> DataFrame:
+    """Return columns, given in parts that follow one another, as `small_table` returns rows."""
+    rows = [
+        dict(zip(part, values, strict=True)) for part in parts for values in zip(*part.values(), strict=True)
+    ]
+    return small_table(spark, table, rows, without)
 
 
 def small_frame(

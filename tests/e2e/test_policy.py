@@ -26,7 +26,7 @@ def holdout(finished: Finished) -> pd.DataFrame:
 
 def test_values_of_the_policies(finished: Finished, values: pd.DataFrame) -> None:
     singles = {f"all:{arm}" for arm in ARMS}
-    assert set(values.index.get_level_values("policy")) == {"model", "logged", *singles}
+    assert set(values.index.get_level_values("policy")) == {"model", "tree", "surrogate", "logged", *singles}
     rows = holdout(finished)
     assert values.loc[("logged", "mean"), "value"] == pytest.approx(rows["outcome"].mean())
     for arm in ARMS:  # the arms' shares are the propensities, so SNIPS is the arm's mean
