@@ -18,6 +18,7 @@ from spark_uplift import schemas
 from spark_uplift.config import RunConfig, parse_config
 from spark_uplift.pipeline.context import RunContext, open_run
 from spark_uplift.pipeline.run import STEPS
+from spark_uplift.schemas import campaigns, decisions
 from spark_uplift.spark import tables
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ ARMS = ("call", "control", "mail")
 FEATURES = ["age", "visits before", "region", "member"]
 SECRET = "hunter2-very-secret"
 TIMES = ("created_at", "assigned_at", "quarantined_at", "scored_at", "started_at", "finished_at")
+# Written when asked for: by `evaluation.compare_to`, by a section `decide`, and by campaigns.
+ON_DEMAND = {"model_comparison", *(t.name for part in (campaigns, decisions) for t in part.DECLARED)}
+WRITTEN = [name for name in schemas.TABLES if name not in ON_DEMAND]
 JOBS = [step.name for step in STEPS if step.name != "decide"]  # which needs a section
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +21,9 @@ def model_folder(finished: Finished) -> str:
     return f"{finished.folder}/warehouse/models/{finished.model_id}"
 
 
-def test_both_models_are_measured_on_the_same_rows(spark, finished: Finished) -> None:
+def test_both_models_are_measured_on_the_same_rows(spark, finished: Finished, tmp_path: Path) -> None:
     evaluation = {"bootstrap": 20, "compare_to": model_folder(finished), "intervals": "half_sample"}
-    context = other(finished, name="challenger", evaluation=evaluation)
+    context = other(finished, evaluation=evaluation, warehouse=str(tmp_path / "warehouse"))
     steps(context, "check", "prepare", "train", "evaluate")
     rows = of_run(spark, context, "model_comparison")
     assert {row["other_model"] for row in rows} == {finished.model_id}
@@ -41,27 +42,26 @@ def test_both_models_are_measured_on_the_same_rows(spark, finished: Finished) ->
     assert {row["model_id"] for row in checks} == {autoc["model_id"]}
 
 
-def test_a_model_that_is_not_there_is_named(finished: Finished) -> None:
-    context = other(finished, name="lost", evaluation={"bootstrap": 0, "compare_to": "/nowhere/model"})
-    steps(context, "check", "prepare", "train")
-    with pytest.raises(ModelError, match="/nowhere/model"):
-        steps(context, "evaluate")
-
-
-def test_the_own_model_is_no_other_one(finished: Finished) -> None:
-    context = finished.context
-    config = context.config.model_copy(
-        update={
-            "evaluation": context.config.evaluation.model_copy(update={"compare_to": model_folder(finished)})
-        }
-    )
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("/nowhere/model", ModelError, "/nowhere/model"),
+        ("own", ConfigError, "must be another model than the run's own. Got '.*models/"),
+    ],
+)
+def test_a_model_that_is_none_or_no_other_one(
+    finished: Finished, path: str, error: type[Exception], message: str
+) -> None:
     from spark_uplift.pipeline.evaluate import _other
     from spark_uplift.pipeline.train import trained
 
+    context = finished.context
     model, model_id = trained(context)
-    original, context.config = context.config, config
+    other_path = model_folder(finished) if path == "own" else path
+    evaluation = context.config.evaluation.model_copy(update={"compare_to": other_path})
+    original, context.config = context.config, context.config.model_copy(update={"evaluation": evaluation})
     try:
-        with pytest.raises(ConfigError, match="must be another model than the run's own. Got '.*models/"):
+        with pytest.raises(error, match=message):
             _other(context, model, model_id)
     finally:
         context.config = original

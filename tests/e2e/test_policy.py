@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,9 +66,9 @@ def test_the_curve_without_costs_is_over_shares(finished: Finished) -> None:
         assert rows["gain"].iloc[-1] > 0
 
 
-def test_costs_change_whom_the_model_treats(spark, finished: Finished) -> None:
+def test_costs_change_whom_the_model_treats(spark, finished: Finished, tmp_path: Path) -> None:
     money = {"value": 2.0, "costs": {"call": 1.5, "mail": 0.2, "control": 0.0}, "currency": "EUR"}
-    context = other(finished, economics=money)
+    context = other(finished, economics=money, warehouse=str(tmp_path / "warehouse"))
     for step in (prepare, train, evaluate):
         step(context)
     values = {(r["policy"], r["method"]): r for r in of_run(spark, context, "policy_value")}

@@ -26,6 +26,7 @@ from tests.e2e.small import (
     GOOD,
     JOBS,
     SECRET,
+    WRITTEN,
     Finished,
     all_rows,
     registered_versions,
@@ -35,7 +36,7 @@ from tests.e2e.test_report_browser import Browser, browser, drawn, figures_of, r
 
 
 def test_every_table_is_there_with_rows_and_its_declared_columns(finished: Finished) -> None:
-    assert set(finished.tables) == set(schemas.TABLES)
+    assert set(finished.tables) == set(WRITTEN)
     for name, rows in finished.tables.items():
         declared = schemas.table(name)
         assert len(rows) > 0, name
@@ -61,7 +62,7 @@ def test_no_key_stands_twice(finished: Finished) -> None:
 
 
 def test_tables_carry_our_properties_and_types(spark, finished: Finished) -> None:
-    for name in schemas.TABLES:
+    for name in WRITTEN:
         location = tables.path(finished.context.warehouse, name)
         found = {
             row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES delta.`{location}`").collect()

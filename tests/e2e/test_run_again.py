@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from spark_uplift import schemas
 from spark_uplift.errors import CheckFailedError, TableError
 from spark_uplift.pipeline import report as reporting
 from spark_uplift.pipeline import score as scoring
@@ -21,6 +20,7 @@ from tests.e2e.small import (
     GOOD,
     JOBS,
     TIMES,
+    WRITTEN,
     Finished,
     configuration,
     of_run,
@@ -54,7 +54,7 @@ def test_running_again_leaves_the_same_rows_and_one_model_version(spark, finishe
     run(context)
     again = own_rows(finished, snapshot(spark, context.warehouse))
     before = own_rows(finished, finished.tables)
-    for name in schemas.TABLES:
+    for name in WRITTEN:
         assert again[name] == before[name], name
     assert registered_versions(finished) == [("small-uplift", 1)]
 
