@@ -56,19 +56,29 @@ def _locate(
 ) -> tuple[type[BaseModel], FieldInfo | None, list[str]]:
     """Follow an error's location; pydantic appends names of union branches and types, which are no keys."""
     owner, field, keys = model, None, []
+    here: Any = model
     for part in location:
-        if field is None or _is_section(field):
-            if field is not None:
-                owner = typing.cast("type[BaseModel]", field.annotation)
-            field = owner.model_fields.get(str(part))
+        here = _plain(here)
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            owner, field = here, here.model_fields.get(str(part))
             keys.append(str(part))
             if field is None:
                 break
+            here = field.annotation
+        elif typing.get_origin(here) is tuple and isinstance(part, int):
+            keys.append(str(part))
+            here = typing.get_args(here)[0]
     return owner, field, keys
 
 
-def _is_section(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+def _plain(annotation: Any) -> Any:
+    """Return what an annotation is about, without constraints and without null."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _plain(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in typing.get_args(annotation) if part is not type(None)]
+        return _plain(parts[0]) if len(parts) == 1 else annotation
+    return annotation
 
 
 def _unknown(where: str, owner: type[BaseModel]) -> str:

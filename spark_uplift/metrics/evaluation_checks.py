@@ -81,7 +81,7 @@ def effective_sample_size(pair: Pair, least_propensity: float | None) -> Evaluat
     return _judged(
         "effective_sample_size", min(treated, control), (1000.0, 100.0), "rows",
         f"Treated rows are worth {treated:,.0f} of weight 1, control rows {control:,.0f}.",
-        "intervals will be wide; evaluate on more rows, or keep weights and propensities closer together.",
+        "Intervals will be wide; evaluate on more rows, or keep weights and propensities closer together.",
         low=True,
     )  # fmt: skip
 

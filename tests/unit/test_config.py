@@ -259,3 +259,20 @@ def test_the_json_schema_describes_every_key() -> None:
     assert set(schema["properties"]) == set(RunConfig.model_fields)
     described = [field for section in schema["$defs"].values() for field in section["properties"].values()]
     assert all("description" in field for field in described)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("decide.budget=[]", "'decide.budget' parameter .* is unknown. Hint: did you mean 'budgets'"),
+        ("decide.explore=2", r"'decide.explore' parameter .* must be a number in the range \[0, 1\)"),
+        (
+            "decide.budgets=[{name: a, limit: -1}]",
+            r"'decide.budgets.0.limit' .* in the range \[0, inf\). Got -1",
+        ),
+        ("decide.budgets=[{name: a, limt: 1}]", "'decide.budgets.0.limt' .*did you mean 'limit'"),
+    ],
+)
+def test_faults_inside_sections_that_may_be_null_and_lists_of_sections(file, override, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(file(MINIMAL), [override], {})

@@ -58,6 +58,7 @@ def test_the_id_hangs_on_the_draw_alone() -> None:
         ({"economics": {"costs": {"smss": 1.0}}}, r"must name arms among .*Got \['smss'\]"),
         ({"economics": {"costs": {"sms": -1.0}}}, "economics.costs.*number in the range"),
         ({"variation": ["sms"]}, "did you mean 'variations'"),
+        ({"outcomes": {"path": "o", "colum": "y"}}, "'outcomes.colum' .*did you mean 'column'"),
     ],
 )
 def test_faults(change: dict[str, Any], message: str) -> None:
