@@ -68,7 +68,7 @@ def overlap(pair: Pair, least_propensity: float | None) -> EvaluationFinding:
     what = "smallest logged propensity" if least_propensity is not None else "smaller arm's share"
     return _judged(
         "overlap", value, (0.05, 0.01), "probability", f"The {what} is {value:.3g}.",
-        "rows of a rare arm weigh a lot; log larger propensities, or leave out units that could hardly be treated.",
+        "Rows of a rare arm weigh a lot; log larger propensities, or leave out units that could hardly be treated.",
         low=True,
     )  # fmt: skip
 
@@ -94,7 +94,7 @@ def ties(pair: Pair, least_propensity: float | None) -> EvaluationFinding:
     return _judged(
         "ties", largest, (0.2, 0.999), "share",
         f"There are {distinct}; the largest tie holds {100 * largest:.3g} % of the rows.",
-        "units with equal scores can't be told apart; grow deeper or more trees, or use more features.",
+        "Units with equal scores can't be told apart; grow deeper or more trees, or use more features.",
         low=False,
     )  # fmt: skip
 
@@ -114,7 +114,7 @@ def score_mass(pair: Pair, least_propensity: float | None) -> EvaluationFinding:
     )
     return _judged(
         "score_mass", value, (0.5, 0.95), "share", message,
-        "the result hangs on few units; look at their features, and at the model's shrinkage.",
+        "The result hangs on few units; look at their features, and at the model's shrinkage.",
         low=False,
     )  # fmt: skip
 
