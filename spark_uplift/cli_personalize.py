@@ -77,7 +77,7 @@ def demo(
         context, _ = run_demo(world, demo_config(folder), folder, progress)
     finally:
         progress.close()
-    for row in context.small_rows("campaigns"):
+    for row in sorted(context.small_rows("campaigns"), key=lambda row: row["done_at"]):
         console.print(f"{row['step']:<13} {row['message']}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"page          {page_path(context)}", highlight=False, markup=False, soft_wrap=True)
 

@@ -75,7 +75,6 @@ def learn(context: CampaignContext) -> dict[str, str]:
         record.rows_in = int(sums.n.sum())
         record.message = _told(context, choice)
         context.remember("learn", facts, record.message)
-        context.progress.done(record.message)
     return facts
 
 
@@ -310,7 +309,9 @@ def _facts(
 def _told(context: CampaignContext, choice: Choice) -> str:
     single, gain = arms_in_order(context)[choice.arm], choice.gain
     level = f"{context.campaign.learn.level:.0%}"
-    numbers = f"{gain.value:+.4g} a recipient ({level}: {gain.lower:+.4g} to {gain.upper:+.4g})"
+    money = context.campaign.economics.currency
+    unit = f" {money}" if money else ""
+    numbers = f"{gain.value:+.4g}{unit} a recipient ({level}: {gain.lower:+.4g} to {gain.upper:+.4g})"
     if choice.personalise:
         return f"personalise: {numbers} over the best single arm, {single!r}"
     return f"give everybody {single!r}: what personalisation gains over it is not proven, {numbers}"

@@ -40,11 +40,10 @@ def measure(context: CampaignContext) -> list[dict[str, Any]]:
         context.write(context.frame("campaign_results", rows), "campaign_results", run_id=context.run_id)
         record.inputs["sent_outcomes"] = version
         record.rows_in = int(sum(cell.n for cell in cells))
-        record.message = "; ".join(_told(row) for row in rows)
+        record.message = "; ".join(_told(row, _unit(context)) for row in rows)
         context.remember(
             "measure", {"outcomes_version": version, "recipients": record.rows_in}, record.message
         )
-        context.progress.done(record.message)
     return rows
 
 
@@ -123,10 +122,16 @@ def _number(value: float) -> float | None:
     return value if value == value else None
 
 
-def _told(row: dict[str, Any]) -> str:
+def _unit(context: CampaignContext) -> str:
+    """Return what outcomes count, with a space before it; nothing when nobody said."""
+    config = context.campaign.sent_outcomes
+    return f" {config.unit}" if config is not None and config.unit else ""
+
+
+def _told(row: dict[str, Any], unit: str) -> str:
     if row["gain"] is None or row["lower"] is None:
         return f"{row['comparison']}: too few recipients to tell"
     return (
-        f"{row['comparison']}: {row['gain']:+.4g} a recipient ({row['level']:.0%}: {row['lower']:+.4g} to "
+        f"{row['comparison']}: {row['gain']:+.4g}{unit} a recipient ({row['level']:.0%}: {row['lower']:+.4g} to "
         f"{row['upper']:+.4g})"
     )
