@@ -11,11 +11,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from spark_uplift import __version__
@@ -38,6 +35,7 @@ from spark_uplift.report.findings import Finding, findings, with_policy_named
 from spark_uplift.report.format import Scale, count, date, finite
 from spark_uplift.report.inputs import ReportInputs, of_one_model
 from spark_uplift.report.summary import Summary, summarise
+from spark_uplift.report.templating import environment, resource
 
 __all__ = ["CONTENTS", "OPTIONAL", "ReportInputs", "render"]
 
@@ -117,14 +115,14 @@ def render(inputs: ReportInputs) -> str:
         "metrics": metrics_table.metrics_view(inputs, lambda name: not calibration.belongs(name)),
         **optional,
         "card": sections.card_view(inputs),
-        "css": Markup(_resource("templates/report.css")),
+        "css": Markup(resource("templates/report.css")),
         "script_hashes": Markup(" ".join(_csp_hash(script) for script in scripts.values())),
         "data_json": embed_json(
             {"figures": figures, "dark": DARK, "planner": planner["steps"] if planner else []}
         ),
         **scripts,
     }
-    return _environment().get_template("report.html.j2").render(context)
+    return environment().get_template("report.html.j2").render(context)
 
 
 def embed_json(value: Any) -> Markup:
@@ -235,28 +233,6 @@ def _planner(found: Sequence[Finding], summary: Summary, scale: Scale) -> dict[s
     }
 
 
-def _tone(colour: str | None) -> str:
-    """CSS class of an arm's colour; "plain" for control and unknown arms."""
-    return f"c{PALETTE.index(colour)}" if colour in PALETTE else "plain"
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    def load(name: str) -> str:
-        return _resource(f"templates/{name}")
-
-    environment = Environment(
-        loader=FunctionLoader(load),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["tone"] = _tone
-    environment.filters["first_upper"] = lambda text: text[:1].upper() + text[1:]
-    return environment
-
-
 _SCRIPT_FILES = {
     "boot_js": "templates/boot.js",
     "plotly_js": "assets/plotly-basic.min.js",
@@ -265,18 +241,9 @@ _SCRIPT_FILES = {
 
 
 def _script(name: str) -> Markup:
-    return Markup(_resource(_SCRIPT_FILES[name]))
+    return Markup(resource(_SCRIPT_FILES[name]))
 
 
 def _csp_hash(script: str) -> str:
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-@lru_cache(maxsize=32)
-def _resource(path: str) -> str:
-    """Text of a file of this package; read through importlib, so that a zipped package works too."""
-    node = resources.files("spark_uplift.report")
-    for part in path.split("/"):
-        node = node.joinpath(part)
-    return node.read_text(encoding="utf-8")

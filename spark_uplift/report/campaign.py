@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from spark_uplift import __version__
 from spark_uplift.report import sections
-from spark_uplift.report.build import _environment, _resource
-from spark_uplift.report.figure import ARM_COLOURS, DARK, POLICY_COLOUR
+from spark_uplift.report.figure import DARK, PALETTE
 from spark_uplift.report.format import MISSING, Estimate, Scale, count, date, interval, percent, plain
 from spark_uplift.report.inputs import ReportInputs, Row, Rows
 from spark_uplift.report.segments import Ruler, segments_view
+from spark_uplift.report.templating import environment, resource
 
 __all__ = ["CampaignInputs", "render_campaign"]
 
@@ -86,8 +86,8 @@ def render_campaign(inputs: CampaignInputs) -> str:
     view = {
         "title": inputs.name,
         "version": __version__,
-        "css": Markup(_resource("templates/report.css")),
-        "palette": [(colour, DARK[colour]) for colour in (*ARM_COLOURS, POLICY_COLOUR)],
+        "css": Markup(resource("templates/report.css")),
+        "palette": [(colour, DARK[colour]) for colour in PALETTE],
         "scale": scale,
         "money": _unit_of_money(inputs),
         "headline": _headline(inputs),
@@ -100,7 +100,7 @@ def render_campaign(inputs: CampaignInputs) -> str:
         "gains": _gains(inputs, scale),
         "steps": [(row["step"], date(row["done_at"]), row["message"]) for row in inputs.steps],
     }
-    return _environment().get_template("campaign.html.j2").render(view)
+    return environment().get_template("campaign.html.j2").render(view)
 
 
 def _as_report(inputs: CampaignInputs) -> ReportInputs:
